@@ -1,0 +1,97 @@
+# `make help` lists the targets. Everything that is made goes to build/.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO_MIN := 1.26
+# GIT_OPTIONAL_LOCKS: asking for the version must not get in the way of a commit.
+VERSION ?= $(shell GIT_OPTIONAL_LOCKS=0 git describe --tags --match 'v*' --always --dirty 2>/dev/null || echo dev)
+TOOLS := $(CURDIR)/build/tools
+
+# The modules with Go code of ours, and those which `make verify` tidies. The modules below test/cluster/binaries
+# only pin versions: the go command refuses to build from one that is not in order.
+MODULES := $(patsubst %/go.mod,%,$(wildcard ./go.mod api/go.mod test/cluster/go.mod test/go.mod))
+TIDY := $(MODULES) tools tools/lint
+
+# -race needs cgo and a C compiler: RACE=1 make test
+TESTFLAGS ?= $(if $(RACE),-race)
+
+##@ General
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: clean
+clean: ## Remove build/
+	rm -rf build
+
+##@ Build
+
+.PHONY: build
+build: need-go ## Build the controller: build/bin/reloader
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/bin/ ./cmd/reloader
+
+.PHONY: generate
+generate: $(TOOLS)/controller-gen ## Generate RBAC, and deepcopy functions and CRDs from the types of api/
+	$< rbac:roleName=reloader paths=./internal/... paths=./cmd/... output:rbac:dir=config/rbac
+	cd api && $< object crd paths=./... output:crd:dir=../config/crd/bases
+
+##@ Check
+
+.PHONY: verify
+verify: generate ## Generate, tidy all modules, and fail if that changes a file (stage or commit your own changes before)
+	for m in $(TIDY); do go -C $$m mod tidy; done
+	@new=$$(git ls-files --others --exclude-standard); \
+	if ! git --no-pager diff --exit-code || [ -n "$$new" ]; then \
+	  printf >&2 'verify: not as committed or staged: the difference above, and these new files:\n%s\n' "$${new:-none}"; exit 1; \
+	fi
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Run golangci-lint in every module, gofmt and actionlint
+	for m in $(MODULES); do (cd $$m && $< run --config $(CURDIR)/.golangci.yml ./...); done
+	@unformatted=$$(find . -path ./build -prune -o -name '*.go' -exec gofmt -s -l {} +); \
+	[ -z "$$unformatted" ] || { printf >&2 'gofmt -s -w wants to change:\n%s\n' "$$unformatted"; exit 1; }
+	$(TOOLS)/actionlint $(wildcard .github/workflows/*.yaml)
+
+.PHONY: test
+test: build ## Run the unit tests of every module, then the integration tests on a real cluster (RACE=1 for -race)
+	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) ./...; done
+	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./integration/...
+
+##@ Try
+
+.PHONY: demo
+demo: build ## Renew a registry's certificate on a real cluster, and see Reloader restart it
+	go -C test run ./demo
+
+.PHONY: cluster
+cluster: need-go ## Start a real cluster and keep it running, WITH=kwok,node,cert-manager
+	go -C test/cluster run ./cmd/cluster up $(if $(WITH),--with $(WITH))
+
+.PHONY: cluster-down
+cluster-down: need-go ## Stop that cluster
+	go -C test/cluster run ./cmd/cluster down
+
+.PHONY: cluster-bin
+cluster-bin: need-go ## Build the cluster's binaries into build/cluster/bin, all of them or BIN="etcd kubectl"
+	go -C test/cluster run ./cmd/cluster bin $(BIN)
+
+# Tools are built from the modules that pin them. Not from go.sum on: `go mod tidy` writes it anew without a change.
+BUILD_TOOL = CGO_ENABLED=0 go build -C $(<D) -trimpath -o $@ $$(go -C $(<D) list tool | grep '/$(@F)$$')
+
+$(TOOLS)/golangci-lint: tools/lint/go.mod | need-go
+	$(BUILD_TOOL)
+
+$(TOOLS)/%: tools/go.mod | need-go
+	$(BUILD_TOOL)
+
+.PHONY: need-go
+need-go:
+	@command -v go >/dev/null || { echo >&2 'Go is missing: install Go $(GO_MIN) or newer from https://go.dev/dl'; exit 1; }
+	@v=$$(go env GOVERSION); printf '%s\n' go$(GO_MIN) "$$v" | sort -VC || \
+	  { echo >&2 "Go is too old: need $(GO_MIN) or newer, this is $$v"; exit 1; }
