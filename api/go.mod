@@ -1,0 +1,3 @@
+module github.com/flux-reloader/reloader/api
+
+go 1.26.0

@@ -1,0 +1,325 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+const (
+	// lookAgain is how soon a decision that waits for the API server's view to settle is made again.
+	lookAgain = 2 * time.Second
+	// recheck is how often a workload that only its pods can change is looked at: pods are not watched.
+	recheck = 5 * time.Minute
+	// steady is how long a revision must have been proven before a change for its pods to be known as older.
+	steady = time.Minute
+)
+
+// Decide says what to do about a workload. It changes nothing, and the same input always gives the same decision.
+func Decide(in Input) Decision {
+	if !in.Selection.Selected {
+		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts"}
+	}
+	if in.Workload.Generation < in.Written {
+		return Decision{Verdict: Restarting, Entry: in.Entry, After: lookAgain,
+			Message: "waiting for the restart to show in the cache"}
+	}
+	d := &decider{in: in, now: in.Now}
+	if d.open() {
+		return Decision{NeedsRollout: true}
+	}
+	d.inspect()
+	return d.decide()
+}
+
+// decider holds what one decision finds out on its way.
+type decider struct {
+	in       Input
+	now      time.Time
+	entry    *ledger.Entry
+	isNew    bool
+	findings []finding
+	// content is the digest of what new pods would read.
+	content digest.Digest
+	// entered is set when a source was met for the first time.
+	entered bool
+}
+
+// open picks the record to go by. It asks for the pods where the workload took another object's place: if pods of that
+// time are still active, its record counts.
+func (d *decider) open() (needsRollout bool) {
+	w := d.in.Workload
+	switch {
+	case d.in.Entry != nil:
+		d.entry = d.in.Entry.Clone()
+		d.entry.AbsentSince = time.Time{}
+		return false
+	case d.in.Predecessor != nil:
+		if d.in.Rollout == nil {
+			return true
+		}
+		older := func(p Pod) bool { return p.Created.Before(w.Created) }
+		if slices.ContainsFunc(d.in.Rollout.Pods, older) {
+			d.entry = d.in.Predecessor.Clone()
+			d.entry.UID, d.entry.Template, d.entry.AbsentSince = w.UID, digest.Digest{}, time.Time{}
+			return false
+		}
+	}
+	d.isNew = true
+	d.entry = &ledger.Entry{
+		Workload: w.Workload, UID: w.UID, Value: w.Value, Sources: map[reference.Source]ledger.Source{},
+	}
+	return false
+}
+
+// inspect compares every source and notes differences in the record.
+func (d *decider) inspect() {
+	for _, use := range d.in.Selection.Uses {
+		record, recorded := d.entry.Sources[use.Source]
+		d.findings = append(d.findings, compare(d.in.Key, use, d.in.Sources[use.Source], record, recorded))
+	}
+	d.content = content(d.in.Key, d.findings)
+	for i := range d.findings {
+		f := &d.findings[i]
+		if f.condition == changed && f.record.Diverged.IsZero() {
+			f.record.Diverged = divergence(*f)
+			d.entry.Sources[f.use.Source] = f.record
+		}
+	}
+	if d.leftValue() {
+		d.entry.ValueStale = true
+	}
+}
+
+// leftValue reports whether the present content, as far as it can be seen, is another than the last template value
+// stands for.
+func (d *decider) leftValue() bool {
+	value, ok := stands(d.entry.Value)
+	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
+	return ok && !unknown && value != d.content
+}
+
+// decide goes through the rules in their order; the first that applies decides.
+func (d *decider) decide() Decision {
+	for _, rule := range []func() *Decision{
+		d.sight, d.held, d.required, d.overwritten, d.synced, d.settled, d.freshAlready, d.gates,
+	} {
+		if decision := rule(); decision != nil {
+			return *decision
+		}
+	}
+	return d.restart()
+}
+
+// sight enters sources met for the first time (design, rule 2). It asks for the pods only if one of them could be
+// certainly stale, and makes those that are a difference.
+func (d *decider) sight() *Decision {
+	var suspects []int
+	for i, f := range d.findings {
+		switch f.condition {
+		case first, appeared:
+			d.entered = true
+			if d.mayBeStale(f) {
+				suspects = append(suspects, i)
+				continue
+			}
+		case missing:
+			if _, recorded := d.entry.Sources[f.use.Source]; recorded {
+				continue
+			}
+			d.entered = true
+		default:
+			continue
+		}
+		d.enter(f, false)
+	}
+	if len(suspects) == 0 {
+		return nil
+	}
+	if d.in.Workload.Rolling || d.in.Hold != nil {
+		for _, i := range suspects {
+			d.enter(d.findings[i], true)
+		}
+		return nil
+	}
+	return d.judge(suspects)
+}
+
+// judge looks at the pods for sources that may be newer than them.
+func (d *decider) judge(suspects []int) *Decision {
+	if d.in.Rollout == nil {
+		return &Decision{NeedsRollout: true}
+	}
+	if again := d.unsettled(); again != nil {
+		return again
+	}
+	for _, i := range suspects {
+		f := &d.findings[i]
+		if !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return d.certainlyStale(p, *f) }) {
+			d.enter(*f, false)
+			continue
+		}
+		// The record says that the content the pods run with is not known: nothing equals the zero digest.
+		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: time.Unix(1, 0).UTC()}
+		d.entry.Sources[f.use.Source] = f.record
+	}
+	return nil
+}
+
+// enter records a source as it is now. Keys that an equal record had beyond the present scope stay in it until the
+// rollout that dropped them is proven.
+func (d *decider) enter(f finding, provisional bool) {
+	if f.condition == first && f.equal {
+		f.use.Scope = union(f.record.Scope, f.use.Scope)
+	}
+	record := entered(d.in.Key, f)
+	record.Provisional = provisional
+	d.entry.Sources[f.use.Source] = record
+}
+
+func union(a, b reference.Scope) reference.Scope {
+	if a.All || b.All {
+		return reference.Scope{All: true}
+	}
+	return reference.Keys(slices.Concat(a.Keys, b.Keys)...)
+}
+
+func (d *decider) differs() bool { return slices.ContainsFunc(d.findings, finding.differs) }
+
+// changes are the differences, sorted by source.
+func (d *decider) changes() []Change {
+	var changes []Change
+	for _, f := range d.findings {
+		if f.differs() {
+			changes = append(changes, f.change())
+		}
+	}
+	return changes
+}
+
+// held reports a hold from outside (rule 1). Differences are remembered all the same.
+func (d *decider) held() *Decision {
+	if d.in.Hold == nil {
+		return nil
+	}
+	decision := d.pending(d.in.Hold.Verdict, d.in.Hold.Message, d.in.Hold.For)
+	return &decision
+}
+
+// required withholds restarts while pods could not start (rule 2).
+func (d *decider) required() *Decision {
+	var absent, unknown []string
+	for _, f := range d.findings {
+		switch {
+		case f.condition == unseen:
+			unknown = append(unknown, f.use.Source.String())
+		case f.condition == missing && !f.use.Optional:
+			absent = append(absent, f.use.Source.String())
+		}
+	}
+	var message string
+	var after time.Duration
+	switch {
+	case len(unknown) > 0:
+		after = d.again()
+		message = "not watched, or not yet: " + strings.Join(unknown, ", ")
+	case len(absent) > 0:
+		message = "required but absent: " + strings.Join(absent, ", ")
+	default:
+		return nil
+	}
+	decision := d.pending(Waiting, message, after)
+	return &decision
+}
+
+// overwritten looks into a template that does not carry the value it was given (rule 3): the work of a crash between a
+// restart and its record, of an undo, or of whoever else owns the template.
+func (d *decider) overwritten() *Decision {
+	w := d.in.Workload
+	if proven := w.Template == d.entry.Template && !d.differs(); w.Value == d.entry.Value || proven {
+		return nil
+	}
+	if follows(d.in.Key, w.Value, d.entry.Value, d.entry.Token) {
+		d.entry.Value = w.Value
+		d.entry.ValueStale = d.leftValue()
+		return nil
+	}
+	if value, ok := stands(d.entry.Value); !ok || value != d.content || d.entry.ValueStale {
+		return nil
+	}
+	if d.in.Rollout == nil {
+		return &Decision{NeedsRollout: true}
+	}
+	if again := d.unsettled(); again != nil {
+		return again
+	}
+	if d.allFresh() || d.bornAfter() {
+		return nil
+	}
+	decision := d.pending(RolledBack, "the template of the last restart was taken back while old pods are active", recheck)
+	return &decision
+}
+
+// synced is the end where nothing differs (rule 4).
+func (d *decider) synced() *Decision {
+	if d.differs() {
+		return nil
+	}
+	d.entry.PendingSince = time.Time{}
+	if !d.in.Workload.Rolling {
+		d.prove()
+	}
+	decision := Decision{Verdict: InSync, Message: "pods run with the present content", Entry: d.entry}
+	if d.isNew || d.entered {
+		decision.Verdict, decision.Message = Baseline, "present content taken as what the pods run with"
+	}
+	return &decision
+}
+
+// prove records the present content and template as what every active pod runs with.
+func (d *decider) prove() {
+	proven := make(map[reference.Source]ledger.Source, len(d.findings))
+	for _, f := range d.findings {
+		record := entered(d.in.Key, f)
+		// What was entered in this very decision, because the cache showed a rollout, is judged when the cache shows its end.
+		record.Provisional = d.in.Workload.Rolling && d.entry.Sources[f.use.Source].Provisional
+		proven[f.use.Source] = record
+	}
+	e, w := d.entry, d.in.Workload
+	if e.Template != w.Template || !e.PendingSince.IsZero() || e.ProvenAt.IsZero() {
+		e.ProvenAt = d.now
+	}
+	e.Sources, e.Template, e.ValueStale, e.PendingSince = proven, w.Template, d.leftValue(), time.Time{}
+}
+
+// pending is a decision that leaves differences where they are, and remembers since when.
+func (d *decider) pending(verdict Verdict, message string, after time.Duration) Decision {
+	changes := d.changes()
+	if len(changes) > 0 && d.entry.PendingSince.IsZero() {
+		d.entry.PendingSince = d.now
+	}
+	return Decision{Verdict: verdict, Changes: changes, Message: message, Entry: d.entry, After: after}
+}
+
+// restart writes the value for the present content.
+func (d *decider) restart() Decision {
+	decision := d.pending(Restart, "", 0)
+	decision.Message = Describe(decision.Changes)
+	decision.Value = Value(d.in.Key, d.entry.Value, d.content, d.entry.Token)
+	decision.Adoption = d.adoption()
+	return decision
+}
+
+// adoption reports whether every difference is one of content that was stale at first sight.
+func (d *decider) adoption() bool {
+	for _, f := range d.findings {
+		if f.differs() && !f.record.Digest.IsZero() {
+			return false
+		}
+	}
+	return true
+}

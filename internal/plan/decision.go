@@ -1,0 +1,155 @@
+package plan
+
+import (
+	"strings"
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
+)
+
+// Verdict is the outcome of a decision. Its values are used as metric labels and in conditions.
+type Verdict string
+
+const (
+	// NotSelected workloads did not opt in.
+	NotSelected Verdict = "NotSelected"
+	// Suspended workloads are held by their ReloadPolicy.
+	Suspended Verdict = "Suspended"
+	// OwnerSuspended workloads are held by a suspended Flux object.
+	OwnerSuspended Verdict = "OwnerSuspended"
+	// OwnerReconciling workloads wait for the Flux object that applies them to finish.
+	OwnerReconciling Verdict = "OwnerReconciling"
+	// Waiting workloads use a required source that does not exist, or that cannot be seen yet.
+	Waiting Verdict = "Waiting"
+	// Baseline means that a workload, or a source of it, was met for the first time and its content was taken as what
+	// the pods run with.
+	Baseline Verdict = "Baseline"
+	// InSync workloads run with the present content.
+	InSync Verdict = "InSync"
+	// AlreadyFresh means that something else replaced the pods since the change.
+	AlreadyFresh Verdict = "AlreadyFresh"
+	// RolledBack means that somebody took back the template that a restart wrote while old pods were active. It is
+	// reported, and held until content changes.
+	RolledBack Verdict = "RolledBack"
+	// Settling restarts wait for more changes.
+	Settling Verdict = "Settling"
+	// Throttled restarts wait because this workload was restarted often, or many are restarted by adoption.
+	Throttled Verdict = "Throttled"
+	// Restarting workloads roll out.
+	Restarting Verdict = "Restarting"
+	// Paused workloads would not roll out a new template.
+	Paused Verdict = "Paused"
+	// Restart means that the template is to be written now.
+	Restart Verdict = "Restart"
+)
+
+// Adoption says what happens to pods that are already stale when Reloader first meets them.
+type Adoption string
+
+const (
+	// RestartStale restarts them if they are certainly stale.
+	RestartStale Adoption = "RestartStale"
+	// BaselineOnly takes what they run with as current.
+	BaselineOnly Adoption = "Baseline"
+)
+
+// Policy is how restarts of the workload are to happen.
+type Policy struct {
+	// SettleQuiet is how long no source must have changed before a restart, SettleMax how long that may hold it back.
+	SettleQuiet time.Duration
+	SettleMax   time.Duration
+	OnAdoption  Adoption
+}
+
+// Hold is a reason from outside the workload to restart it later.
+type Hold struct {
+	// Verdict is Suspended, OwnerSuspended or OwnerReconciling.
+	Verdict Verdict
+	// Message names what holds it.
+	Message string
+	// For is when to look again; zero if a change of what holds it will say so.
+	For time.Duration
+}
+
+// Input is everything a decision depends on.
+type Input struct {
+	Now       time.Time
+	Key       digest.Key
+	Workload  Workload
+	Selection selection.Result
+	// Sources holds what is observed of every source in Selection.Uses.
+	Sources map[reference.Source]Source
+	// Entry is the workload's record; nil at first sight.
+	Entry *ledger.Entry
+	// Predecessor is the record of another object that had the workload's name before; nil if there was none.
+	Predecessor *ledger.Entry
+	// Rollout is what the API server says of the pods; nil unless an earlier decision asked for it.
+	Rollout *Rollout
+	Hold    *Hold
+	Policy  Policy
+
+	// Bootstrap is true for workloads met while there was no ledger at all: only a certificate proves a pod stale.
+	Bootstrap bool
+	// AdoptionReady is whether the rate of restarts by adoption allows one now.
+	AdoptionReady bool
+	// Unpersisted is true while the record of the last restart is not stored yet.
+	Unpersisted bool
+	// Written is the generation that the last restart led to, as far as this process knows. A workload of a lesser one
+	// comes from a cache that lags behind.
+	Written int64
+	// Progressed is when the workload's rollout was last seen to move, on the controller's clock.
+	Progressed time.Time
+}
+
+// Change is a source whose content differs from what pods run with.
+type Change struct {
+	Source reference.Source
+	// Keys that changed, sorted; empty if they are not known.
+	Keys []string
+	// SeenAt is when the change was first seen, on the controller's clock.
+	SeenAt time.Time
+}
+
+// String says what changed, "Secret/registry-tls changed (tls.crt, tls.key)". Of many keys, the first are named.
+func (c Change) String() string {
+	const most = 5
+	keys := strings.Join(c.Keys[:min(most, len(c.Keys))], ", ")
+	switch {
+	case len(c.Keys) == 0:
+		return c.Source.String() + " changed"
+	case len(c.Keys) > most:
+		keys += ", …"
+	}
+	return c.Source.String() + " changed (" + keys + ")"
+}
+
+// Describe joins changes for a message: what changed, sorted by source.
+func Describe(changes []Change) string {
+	parts := make([]string, len(changes))
+	for i, c := range changes {
+		parts[i] = c.String()
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Decision is what to do about a workload.
+type Decision struct {
+	Verdict Verdict
+	// Changes are the differences between sources and pods, sorted by source.
+	Changes []Change
+	// Message says why, in words that stay the same while nothing changes.
+	Message string
+	// Entry is the record to keep; nil to keep none.
+	Entry *ledger.Entry
+	// Value is what to write to the template; only with Restart.
+	Value string
+	// Adoption is true if the restart heals pods that were stale at first sight.
+	Adoption bool
+	// After is when to look again at the latest; zero if only an event can change the decision.
+	After time.Duration
+	// NeedsRollout is true if the decision cannot be made without Rollout. Nothing else in it counts then.
+	NeedsRollout bool
+}

@@ -1,0 +1,137 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// condition is how one source compares to its record.
+type condition int
+
+const (
+	// same content as recorded, or a difference that the template no longer shows.
+	same condition = iota
+	// first sight of the source, or of keys of it.
+	first
+	// appeared means recorded as absent, present now.
+	appeared
+	// changed content, also of an object that was deleted and made again.
+	changed
+	// returned to the recorded content after it had been another.
+	returned
+	// missing now.
+	missing
+	// unseen because its namespace is not watched yet.
+	unseen
+)
+
+// finding is one source of the workload, observed and compared.
+type finding struct {
+	condition
+	use    reference.Use
+	seen   Source
+	record ledger.Source
+	// equal is whether the content is the recorded one, all of it.
+	equal bool
+	keys  []string
+}
+
+func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
+
+func (f finding) change() Change {
+	return Change{Source: f.use.Source, Keys: f.keys, SeenAt: f.seen.SeenAt}
+}
+
+// compare finds out how a source stands to its record.
+func compare(key digest.Key, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
+	f := finding{use: use, seen: seen, record: record}
+	switch {
+	case seen.State == Unknown:
+		f.condition = unseen
+	case seen.State == Absent:
+		f.condition = missing
+	case !recorded:
+		f.condition = first
+	case !record.Present:
+		f.condition = appeared
+	default:
+		f.compareContent(key)
+	}
+	return f
+}
+
+// compareContent compares the content of a source that was present and is.
+func (f *finding) compareContent(key digest.Key) {
+	f.equal = key.Scoped(f.use.Source, f.record.Scope, f.seen.Content) == f.record.Digest
+	if !f.equal {
+		keys, known := f.record.ChangedKeys(f.seen.Content, f.use.Scope)
+		if f.keys = keys; !known || len(keys) > 0 {
+			f.condition = changed
+			return
+		}
+	}
+	switch {
+	case f.equal && !f.record.Diverged.IsZero():
+		f.condition = returned
+	case f.record.Provisional || extends(f.use.Scope, f.record.Scope, f.seen.Content):
+		f.condition = first
+	default:
+		f.condition = same
+	}
+}
+
+// extends reports whether the wider scope shows keys of the content that the other does not.
+func extends(wider, other reference.Scope, content digest.Content) bool {
+	for key := range content {
+		if wider.Includes(key) && !other.Includes(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// entered is the record of a source as it is now.
+func entered(key digest.Key, f finding) ledger.Source {
+	if f.seen.State != Present {
+		// One that went away keeps its record: should it come back with other content, that is a change.
+		r := f.record
+		r.Provisional = false
+		return r
+	}
+	return ledger.Source{
+		Present: true, Scope: f.use.Scope,
+		Digest: key.Scoped(f.use.Source, f.use.Scope, f.seen.Content),
+		Tags:   ledger.Tags(f.seen.Content, f.use.Scope),
+		UID:    f.seen.UID, ResourceVersion: f.seen.ResourceVersion,
+		Changed: f.seen.Changed, NotAfter: f.seen.NotAfter,
+	}
+}
+
+// content is the digest of everything that new pods would read now.
+func content(key digest.Key, findings []finding) digest.Digest {
+	parts := make([]digest.Part, len(findings))
+	for i, f := range findings {
+		parts[i].Source = f.use.Source
+		if f.seen.State == Present {
+			parts[i].Digest = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+		}
+	}
+	return key.Sum(parts)
+}
+
+// divergence is a lower bound of when content first differed from the record. A time that was read from a list is none:
+// it is that of the last change, and there may have been more. Then the time of the record's own content is one; without
+// that, any pod may have been created since.
+func divergence(f finding) time.Time {
+	switch {
+	case f.seen.Timing == Exact:
+		return f.seen.Changed
+	case !f.record.Changed.IsZero():
+		return f.record.Changed
+	default:
+		return time.Unix(1, 0).UTC()
+	}
+}

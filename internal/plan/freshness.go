@@ -1,0 +1,136 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+)
+
+const (
+	// grain is the resolution of the API server's time stamps: what is not more than this apart may have happened in
+	// either order.
+	grain = time.Second
+
+	// backdating is how far before its issue a certificate's notBefore may lie.
+	backdating = 2 * time.Hour
+)
+
+// changeTime is when the content last changed, if the evidence can be trusted to be no earlier than the truth.
+func changeTime(f finding) (time.Time, bool) {
+	if f.seen.Changed.IsZero() {
+		return time.Time{}, false
+	}
+	switch f.seen.Timing {
+	case Exact:
+		return f.seen.Changed, true
+	case Inexact:
+		return time.Time{}, false
+	}
+	// Removing a key does not move the time. Content that returned was another meanwhile, whose keys are not known.
+	trusted := f.condition == changed && f.seen.Changed.After(f.record.Changed) &&
+		len(f.record.Tags) > 0 && f.seen.Content.Contains(f.record.Keys())
+	return f.seen.Changed, trusted
+}
+
+// fresh reports whether the pod is known to run with the present content of every source that differs.
+func (d *decider) fresh(pod Pod) bool {
+	if value, ok := stands(pod.Value); ok && value == d.content && pod.Value == d.entry.Value && !d.entry.ValueStale {
+		return true
+	}
+	for _, f := range d.findings {
+		if f.differs() && !d.freshFor(pod, f) {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *decider) freshFor(pod Pod, f finding) bool {
+	if f.condition == returned && !f.record.Provisional && pod.Created.Before(f.record.Diverged) {
+		return true
+	}
+	t, known := changeTime(f)
+	if !known {
+		return false
+	}
+	if age := pod.Created.Sub(t); age != 0 && age != grain {
+		return age > grain
+	}
+	return d.tied(pod, f, t)
+}
+
+// tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
+// configuration and the workload. Those who apply both apply configuration first.
+func (d *decider) tied(pod Pod, f finding, t time.Time) bool {
+	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
+		return true
+	}
+	live := d.in.Rollout
+	return live != nil && pod.Current && !live.Born.Before(t) && live.Born.Sub(t) <= grain &&
+		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager
+}
+
+// allFresh reports whether every active pod is fresh.
+func (d *decider) allFresh() bool {
+	return !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return !d.fresh(p) })
+}
+
+// bornAfter reports whether the workload's present revision is younger than every difference, so that its pods will be
+// fresh once it is rolled out.
+func (d *decider) bornAfter() bool {
+	born := d.in.Rollout.Born
+	if born.IsZero() {
+		return false
+	}
+	revision := Pod{Created: born, Current: true, Value: d.in.Rollout.Workload.Value}
+	return d.fresh(revision)
+}
+
+// mayBeStale reports, from what is in memory, whether any pod could be certainly stale for a source met for the first
+// time. Pods are no older than their workload.
+func (d *decider) mayBeStale(f finding) bool {
+	if d.in.Policy.OnAdoption == BaselineOnly || f.seen.State != Present {
+		return false
+	}
+	oldest := d.in.Workload.Created
+	if f.condition == appeared {
+		return !f.use.Optional && f.seen.Created.Sub(oldest) > grain
+	}
+	if d.in.Bootstrap {
+		return f.seen.NotBefore.Sub(oldest) > grain
+	}
+	return f.seen.Changed.Sub(oldest) > grain
+}
+
+// certainlyStale reports whether the pod started before the content that the source now holds existed.
+func (d *decider) certainlyStale(pod Pod, f finding) bool {
+	if f.condition == appeared {
+		// Containers do not start without a required source, so these have read one that is gone.
+		return !pod.LastStart.IsZero() && f.seen.Created.Sub(pod.LastStart) > grain
+	}
+	start := pod.FirstStart
+	if start.IsZero() || d.inherits(pod) {
+		return false
+	}
+	if d.in.Bootstrap {
+		return f.seen.NotBefore.Sub(start) > grain
+	}
+	if !f.seen.NotBefore.IsZero() && start.Sub(f.seen.NotBefore) > backdating {
+		return false
+	}
+	return f.seen.Created.Before(start) && f.seen.Changed.Sub(start) > grain
+}
+
+// inherits reports whether the pod carries the value for the present content.
+func (d *decider) inherits(pod Pod) bool {
+	value, ok := stands(pod.Value)
+	return ok && value == d.content
+}
+
+// written reports whether the template already carries the value for this content, and may be trusted to.
+func (d *decider) written(content digest.Digest) bool {
+	w, e := d.in.Workload, d.entry
+	value, ok := stands(e.Value)
+	return ok && w.Value == e.Value && value == content && !e.ValueStale
+}

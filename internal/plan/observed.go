@@ -1,0 +1,118 @@
+package plan
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// Workload is what is observed of a workload: enough to decide, never the object itself.
+type Workload struct {
+	ledger.Workload
+
+	// APIVersion as in the API, "apps/v1".
+	APIVersion      string
+	UID             types.UID
+	ResourceVersion string
+	// Generation counts changes of the spec; ObservedGeneration is the one that its controller has acted on.
+	Generation         int64
+	ObservedGeneration int64
+	Created            time.Time
+
+	// Annotations and TemplateAnnotations hold only Reloader's own keys.
+	Annotations         map[string]string
+	TemplateAnnotations map[string]string
+	// Uses are the sources that pods of the template use.
+	Uses []reference.Use
+	// Template is the keyed digest of the pod template.
+	Template digest.Digest
+	// Value is the template's config digest annotation.
+	Value string
+	// Manager is the Flux or Helm field manager that applies the template; empty if there is none.
+	Manager string
+
+	// Replicas is the number of pods asked for.
+	Replicas int32
+	// Rolling is true while pods of another revision than the template's exist, or some of its own are still missing,
+	// or its controller has not acted on the last change. Availability is no part of it: a pod that fails because its
+	// configuration is stale must not hold back the restart that heals it.
+	Rolling bool
+	// Held says why a new template would not be rolled out, "spec.paused"; empty if it would.
+	Held string
+	// Progress changes whenever the rollout moves.
+	Progress string
+}
+
+// State tells whether a source exists.
+type State int
+
+const (
+	// Unknown means that the source's namespace is not watched, or not yet.
+	Unknown State = iota
+	// Absent means that there is no such object.
+	Absent
+	// Present means that there is.
+	Present
+)
+
+// Timing says what a source's Changed is worth as evidence.
+type Timing int
+
+const (
+	// Listed content was met in a list: Changed is the time that the object's managed fields give, which does not move
+	// when a key is removed, and does for a label-only write.
+	Listed Timing = iota
+	// Exact content was seen to change in a watch event that moved Changed.
+	Exact
+	// Inexact content was seen to change in a watch event that left Changed where it was.
+	Inexact
+)
+
+// Source is what is observed of a Secret or ConfigMap: digests, never data.
+type Source struct {
+	State           State
+	UID             types.UID
+	ResourceVersion string
+	Immutable       bool
+	Created         time.Time
+	Content         digest.Content
+	// Changed is the time of the last change of the data by the API server's clock, in whole seconds; zero if unknown.
+	Changed time.Time
+	Timing  Timing
+	// Manager is the field manager that wrote the data last; empty if unknown.
+	Manager string
+	// NotBefore and NotAfter are the validity of the certificate in tls.crt; zero without one.
+	NotBefore time.Time
+	NotAfter  time.Time
+	// SeenAt is when this content was first seen, on the controller's clock.
+	SeenAt time.Time
+	// Live is true if it was seen in a watch event right after it was written.
+	Live bool
+}
+
+// Rollout is what the API server says of a workload's pods when asked, read after one another: pods, then the workload.
+type Rollout struct {
+	Workload Workload
+	// Born is when the workload's present revision was created; zero if there is none yet.
+	Born time.Time
+	// Pods are the active pods of every revision: not terminating, not failed, not succeeded.
+	Pods []Pod
+}
+
+// Pod is an active pod of a workload.
+type Pod struct {
+	Name    string
+	Created time.Time
+	// Current is true if the pod belongs to the workload's present revision.
+	Current bool
+	// Value is the config digest annotation that the pod inherited.
+	Value string
+	// FirstStart is the earliest start of a container, init containers included; zero if none has started.
+	FirstStart time.Time
+	// LastStart is the latest start of a container, init containers aside; zero if one has not started.
+	LastStart time.Time
+}

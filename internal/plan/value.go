@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+)
+
+const (
+	// throttleInterval is what a restart costs, throttleBurst how many may follow one another at once: each workload
+	// may be restarted five times in a row, then once in two minutes.
+	throttleInterval = 2 * time.Minute
+	throttleBurst    = 5
+
+	chainLength = 8
+)
+
+// Value is the template value that stands for content after the previous value and with the handled token. It is a
+// function of the three, so that writing it again changes nothing, and never returns to an earlier one.
+func Value(key digest.Key, previous string, content digest.Digest, token string) string {
+	chain := key.Bytes("chain", []byte(previous), content[:], []byte(token)).String()
+	return content.String() + "-" + chain[:chainLength]
+}
+
+// stands returns the content that a value stands for. It is false for a value that Reloader did not make.
+func stands(value string) (digest.Digest, bool) {
+	var d digest.Digest
+	size := len(d.String())
+	if len(value) != size+1+chainLength || value[size] != '-' {
+		return d, false
+	}
+	return d, d.UnmarshalText([]byte(value[:size])) == nil
+}
+
+// follows reports whether live is the value that Reloader would have written after previous: the mark of a restart
+// whose record was lost in a crash.
+func follows(key digest.Key, live, previous, token string) bool {
+	content, ok := stands(live)
+	return ok && live == Value(key, previous, content, token)
+}
+
+// Restarted is the record after the value was written at this time.
+func Restarted(e *ledger.Entry, value string, now time.Time) *ledger.Entry {
+	e = e.Clone()
+	e.Value, e.ValueStale = value, false
+	if e.Throttle.Before(now) {
+		e.Throttle = now
+	}
+	e.Throttle = e.Throttle.Add(throttleInterval)
+	return e
+}
+
+// throttled returns how long the next restart has to wait.
+func throttled(e *ledger.Entry, now time.Time) time.Duration {
+	free := now.Add((throttleBurst - 1) * throttleInterval)
+	return max(0, e.Throttle.Sub(free))
+}

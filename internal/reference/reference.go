@@ -1,0 +1,117 @@
+// Package reference says which Secrets and ConfigMaps, and which keys of them, the pods of a template use. It is pure:
+// a function of the template alone.
+package reference
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Kind is the kind of an object that holds configuration for pods.
+type Kind string
+
+// The kinds of sources.
+const (
+	Secret    Kind = "Secret"
+	ConfigMap Kind = "ConfigMap"
+)
+
+// Source names one Secret or ConfigMap. It is comparable and serves as a key.
+type Source struct {
+	Kind      Kind
+	Namespace string
+	Name      string
+}
+
+// String is Kind/name, as events and conditions write it. The namespace is the workload's.
+func (s Source) String() string { return string(s.Kind) + "/" + s.Name }
+
+// Compare orders sources by kind, namespace and name.
+func (s Source) Compare(o Source) int {
+	return cmp.Or(cmp.Compare(s.Kind, o.Kind), cmp.Compare(s.Namespace, o.Namespace), cmp.Compare(s.Name, o.Name))
+}
+
+// Scope is the part of a source that pods can see: all of it, or the named keys. The zero value is an empty scope.
+type Scope struct {
+	// All keys, those to come included; Keys is then empty.
+	All bool
+	// Keys, sorted, each once.
+	Keys []string
+}
+
+// Includes reports whether the key is within the scope.
+func (s Scope) Includes(key string) bool {
+	if s.All {
+		return true
+	}
+	_, found := slices.BinarySearch(s.Keys, key)
+	return found
+}
+
+// Equal reports whether both scopes show the same keys.
+func (s Scope) Equal(o Scope) bool { return s.All == o.All && slices.Equal(s.Keys, o.Keys) }
+
+// Keys is a scope of just these keys.
+func Keys(keys ...string) Scope {
+	keys = slices.Clone(keys)
+	slices.Sort(keys)
+	return Scope{Keys: slices.Compact(keys)}
+}
+
+func (s Scope) union(o Scope) Scope {
+	if s.All || o.All {
+		return Scope{All: true}
+	}
+	return Keys(slices.Concat(s.Keys, o.Keys)...)
+}
+
+// Use is one source and what a pod template uses of it.
+type Use struct {
+	Source Source
+	// Scope is the union of what all references to the source show.
+	Scope Scope
+	// Optional is true if pods start without the source: every reference to it says so.
+	Optional bool
+}
+
+// Of returns what pods of this template in this namespace use, sorted by source, each source once. It looks at
+// containers and init containers: at env, envFrom and the secret, configMap and projected volumes they mount. A volume
+// that no container mounts shows nothing to anybody and does not count.
+func Of(namespace string, spec *corev1.PodSpec) []Use {
+	c := collector{namespace: namespace, uses: map[Source]Use{}}
+	mounts := map[string][]corev1.VolumeMount{}
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			c.environment(&containers[i])
+			for _, m := range containers[i].VolumeMounts {
+				mounts[m.Name] = append(mounts[m.Name], m)
+			}
+		}
+	}
+	for i := range spec.Volumes {
+		c.volume(&spec.Volumes[i], mounts[spec.Volumes[i].Name])
+	}
+	uses := make([]Use, 0, len(c.uses))
+	for _, u := range c.uses {
+		uses = append(uses, u)
+	}
+	slices.SortFunc(uses, func(a, b Use) int { return a.Source.Compare(b.Source) })
+	return uses
+}
+
+// Sources lists the sources of the uses, in their order.
+func Sources(uses []Use) []Source {
+	sources := make([]Source, len(uses))
+	for i, u := range uses {
+		sources[i] = u.Source
+	}
+	return sources
+}
+
+// IndexKey is the key under which a workload that uses the source is found: Kind/namespace/name.
+func (s Source) IndexKey() string {
+	return strings.Join([]string{string(s.Kind), s.Namespace, s.Name}, "/")
+}
