@@ -1,0 +1,89 @@
+// Command reloader is the controller: it restarts workloads when the Secrets and ConfigMaps that their pods use change.
+// Here are only its flags and how they are wired.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/fluxcd/pkg/runtime/client"
+	"github.com/fluxcd/pkg/runtime/logger"
+	"github.com/fluxcd/pkg/runtime/pprof"
+	"github.com/fluxcd/pkg/runtime/probes"
+	"github.com/spf13/pflag"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/flux-reloader/reloader/internal/controller"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "reloader:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	o := &options{}
+	flags := pflag.NewFlagSet("reloader", pflag.ContinueOnError)
+	flags.SortFlags = false
+	o.bind(flags)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if o.version {
+		fmt.Println(version)
+		return nil
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	logger.SetLogger(logger.NewLogger(o.log))
+	log := ctrl.Log.WithName("setup")
+	settings, err := o.complete()
+	if err != nil {
+		return err
+	}
+
+	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), o.manager())
+	if err != nil {
+		return fmt.Errorf("making the manager: %w", err)
+	}
+	probes.SetupChecks(mgr, log)
+	if err := controller.SetupWithManager(mgr, settings); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	log.Info("starting", "version", version, "namespace", settings.Namespace)
+	if err := mgr.Start(ctrl.SetupSignalHandler()); err != nil {
+		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+// manager are the options of the controller-runtime manager. Its cache is not used: what is watched has its own.
+func (o *options) manager() ctrl.Options {
+	return ctrl.Options{
+		Scheme:                        clientgoscheme.Scheme,
+		Logger:                        ctrl.Log,
+		Cache:                         cache.Options{ReaderFailOnMissingInformer: true},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		HealthProbeBindAddress:        o.healthAddr,
+		LeaderElection:                o.election.Enable,
+		LeaderElectionReleaseOnCancel: o.election.ReleaseOnCancel,
+		LeaseDuration:                 &o.election.LeaseDuration,
+		RenewDeadline:                 &o.election.RenewDeadline,
+		RetryPeriod:                   &o.election.RetryPeriod,
+		LeaderElectionID:              o.electionID(),
+		LeaderElectionNamespace:       o.namespace,
+	}
+}

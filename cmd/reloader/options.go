@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/acl"
+	"github.com/fluxcd/pkg/runtime/client"
+	fluxcontroller "github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/features"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"github.com/fluxcd/pkg/runtime/leaderelection"
+	"github.com/fluxcd/pkg/runtime/logger"
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/flux-reloader/reloader/internal/controller"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+// options are the flags: Flux's standard ones, spelt as in Flux's controllers, and our own.
+type options struct {
+	client       client.Options
+	log          logger.Options
+	election     leaderelection.Options
+	acl          acl.Options
+	rateLimiter  fluxcontroller.RateLimiterOptions
+	watchAll     bool
+	watchLabels  string
+	jitter       jitter.IntervalOptions
+	gates        features.FeatureGates
+	metricsAddr  string
+	healthAddr   string
+	eventsAddr   string
+	concurrent   int
+	requeueAfter time.Duration
+
+	settleQuiet time.Duration
+	settleMax   time.Duration
+	onAdoption  string
+	version     bool
+
+	// namespace is the controller's own, from the environment.
+	namespace string
+}
+
+func (o *options) bind(flags *pflag.FlagSet) {
+	flags.DurationVar(&o.settleQuiet, "settle-quiet", 2*time.Second,
+		"How long no source of a workload must have changed before the workload is restarted.")
+	flags.DurationVar(&o.settleMax, "settle-max", 30*time.Second,
+		"How long changes that keep coming may hold a restart back.")
+	flags.StringVar(&o.onAdoption, "on-adoption", string(plan.RestartStale),
+		"What to do when a workload that is met for the first time is certainly stale: RestartStale or Baseline.")
+	flags.BoolVar(&o.watchAll, "watch-all-namespaces", true,
+		"Watch all namespaces; otherwise only the one that the controller runs in.")
+	flags.StringVar(&o.watchLabels, "watch-label-selector", "",
+		"Watch only workloads with matching labels, e.g. 'sharding.fluxcd.io/shard=shard1'.")
+	flags.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "The address the metric endpoint binds to.")
+	flags.StringVar(&o.healthAddr, "health-addr", ":9440", "The address the health endpoint binds to.")
+	flags.StringVar(&o.eventsAddr, "events-addr", "", "The address of the events receiver, Flux's notification-controller.")
+	flags.IntVar(&o.concurrent, "concurrent", 4, "The number of workloads that are reconciled at once.")
+	flags.DurationVar(&o.requeueAfter, "requeue-dependency", 30*time.Second,
+		"The interval at which workloads that wait for an absent source are looked at.")
+	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
+	o.client.BindFlags(flags)
+	o.log.BindFlags(flags)
+	o.election.BindFlags(flags)
+	o.acl.BindFlags(flags)
+	o.rateLimiter.BindFlags(flags)
+	o.jitter.BindFlags(flags)
+	o.gates.BindFlags(flags)
+}
+
+// complete checks the flags and turns them into the controller's options. Its errors name flag and value.
+func (o *options) complete() (controller.Options, error) {
+	o.namespace = os.Getenv(fluxcontroller.EnvRuntimeNamespace)
+	if o.namespace == "" {
+		return controller.Options{}, fmt.Errorf("the environment variable %s must name the controller's namespace",
+			fluxcontroller.EnvRuntimeNamespace)
+	}
+	selector, err := fluxcontroller.GetWatchSelector(fluxcontroller.WatchOptions{LabelSelector: o.watchLabels})
+	if err != nil {
+		return controller.Options{}, fmt.Errorf("--watch-label-selector=%q: %w", o.watchLabels, err)
+	}
+	if err := errors.Join(o.check(), o.jitter.SetGlobalJitter(nil),
+		o.gates.WithLogger(ctrl.Log.WithName("setup")).SupportedFeatures(nil)); err != nil {
+		return controller.Options{}, err
+	}
+	scope := watch.AllNamespaces()
+	if !o.watchAll {
+		scope = watch.Namespaces(o.namespace)
+	}
+	return controller.Options{
+		Namespace: o.namespace, Shard: o.shard(), Scope: scope, WorkloadSelector: selector.String(), Selection: selection.Defaults(),
+		Policy: plan.Policy{
+			SettleQuiet: o.settleQuiet, SettleMax: o.settleMax, OnAdoption: plan.Adoption(o.onAdoption),
+		},
+		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
+		RequeueDependency: o.requeueAfter, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
+	}, nil
+}
+
+func (o *options) check() error {
+	switch {
+	case o.settleQuiet < 0:
+		return fmt.Errorf("--settle-quiet=%s: must not be negative", o.settleQuiet)
+	case o.settleMax < o.settleQuiet:
+		return fmt.Errorf("--settle-max=%s: must not be less than --settle-quiet=%s", o.settleMax, o.settleQuiet)
+	case o.concurrent < 1:
+		return fmt.Errorf("--concurrent=%d: must be at least 1", o.concurrent)
+	case o.requeueAfter <= 0:
+		return fmt.Errorf("--requeue-dependency=%s: must be positive", o.requeueAfter)
+	}
+	switch plan.Adoption(o.onAdoption) {
+	case plan.RestartStale, plan.BaselineOnly:
+		return nil
+	default:
+		return fmt.Errorf("--on-adoption=%q: want %s or %s", o.onAdoption, plan.RestartStale, plan.BaselineOnly)
+	}
+}
+
+const leaseName = "reloader-leader-election"
+
+// electionID is the name of the lease: another one for every shard of workloads.
+func (o *options) electionID() string {
+	if o.watchLabels == "" {
+		return leaseName
+	}
+	return leaderelection.GenerateID(leaseName, o.watchLabels)
+}
+
+// shard tells the controllers apart that share a namespace and watch other workloads each; empty for the only one.
+func (o *options) shard() string {
+	return strings.TrimPrefix(strings.TrimPrefix(o.electionID(), leaseName), "-")
+}

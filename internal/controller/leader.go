@@ -1,0 +1,129 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/ledgerstore"
+)
+
+const (
+	// adoptionRate and adoptionBurst spread the restarts of workloads that are stale when they are first met.
+	adoptionRate  = 1 // a second
+	adoptionBurst = 10
+
+	// flushTimeout bounds the last write of the ledger. The manager gives everything 30 seconds.
+	flushTimeout = 20 * time.Second
+	// upkeepEvery is how often the key is verified and entries of workloads that are gone are looked at.
+	upkeepEvery = time.Minute
+)
+
+// leader runs on the replica that holds the lease: it takes over the ledger, reconciles, and at the end writes what is
+// left, all before the manager gives up the lease.
+type leader struct{ reloader *Reloader }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (l *leader) NeedLeaderElection() bool { return true }
+
+// Start leads until the context ends. An error ends the process; another replica takes over.
+func (l *leader) Start(ctx context.Context) error {
+	r, w := l.reloader, l.reloader.watches
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-w.ready:
+	}
+	if err := ledgerstore.VerifyKey(ctx, r.client, r.options.Namespace, w.key); err != nil {
+		return unlessEnded(ctx, fmt.Errorf("verifying the digest key: %w", err))
+	}
+	store := ledgerstore.New(ledgerstore.Options{
+		Log: r.log.WithName("ledger"), Client: r.client, Namespace: r.options.Namespace, Instance: r.options.Shard,
+	})
+	if err := store.Load(ctx); err != nil {
+		return unlessEnded(ctx, fmt.Errorf("taking over the ledger: %w", err))
+	}
+	r.log.Info("leading", "ledgerEntries", store.Len(), "newLedger", store.Bootstrapping())
+
+	reconciler := newReconciler(r, store)
+	reconciler.beginBootstrap()
+	if err := l.run(ctx, reconciler); err != nil {
+		return err // without another write: the ledger may be somebody else's
+	}
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if err := store.Flush(flush); err != nil {
+		return fmt.Errorf("storing the ledger at the end: %w", err)
+	}
+	return nil
+}
+
+// run reconciles until the context ends and the last reconcile has returned.
+func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
+	r := l.reloader
+	workloads, err := controller.NewTypedUnmanaged("workload", controller.TypedOptions[ledger.Workload]{
+		Reconciler:              reconciler,
+		MaxConcurrentReconciles: r.options.Concurrent,
+		RecoverPanic:            ptr.To(true),
+		UsePriorityQueue:        ptr.To(true),
+		SkipNameValidation:      ptr.To(true),
+		Logger:                  r.log,
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ledger.Workload](
+			r.options.MinRetryDelay, r.options.MaxRetryDelay),
+	})
+	if err != nil {
+		return fmt.Errorf("making the controller: %w", err)
+	}
+	if err := workloads.Watch(source.TypedFunc[ledger.Workload](reconciler.begin)); err != nil {
+		return fmt.Errorf("feeding the controller: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return workloads.Start(ctx) })
+	group.Go(func() error { return reconciler.ledger.Run(ctx) })
+	group.Go(func() error { return l.upkeep(ctx, reconciler) })
+	return group.Wait()
+}
+
+// begin feeds the queue with every workload there is, and every one that the ledger knows, before what changes.
+func (r *Reconciler) begin(_ context.Context, queue workqueue.TypedRateLimitingInterface[ledger.Workload]) error {
+	r.feed.open(queue)
+	for _, w := range r.workloads.All() {
+		r.feed.send(w.Workload, true)
+	}
+	for _, entry := range r.ledger.Entries() {
+		r.feed.send(entry.Workload, true)
+	}
+	return nil
+}
+
+// upkeep looks after what no event tells of: a digest key that was deleted or replaced, and entries of workloads that
+// are gone for good.
+func (l *leader) upkeep(ctx context.Context, reconciler *Reconciler) error {
+	r := l.reloader
+	ticker := time.NewTicker(upkeepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := ledgerstore.VerifyKey(ctx, r.client, r.options.Namespace, r.watches.key); err != nil {
+			if isKeyReplaced(err) {
+				return err
+			}
+			r.log.Error(err, "verifying the digest key failed; trying again")
+		}
+		reconciler.forgetGone(ctx)
+	}
+}
+
+func newAdoptionLimiter() *rate.Limiter { return rate.NewLimiter(adoptionRate, adoptionBurst) }

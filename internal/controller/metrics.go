@@ -1,0 +1,113 @@
+package controller
+
+import (
+	"errors"
+	"time"
+
+	fluxmetrics "github.com/fluxcd/pkg/runtime/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/workload"
+)
+
+// Values of the label "result".
+const (
+	resultSuccess = "success"
+	resultFailure = "failure"
+)
+
+type metrics struct {
+	restarts  *prometheus.CounterVec
+	latency   *prometheus.HistogramVec
+	decisions *prometheus.CounterVec
+	flux      *fluxmetrics.Recorder
+}
+
+func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
+	m := &metrics{
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reloader_restarts_total",
+			Help: "Restarts of workloads, by result; failed ones are tried again.",
+		}, []string{"kind", "namespace", "result"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "reloader_change_to_restart_seconds",
+			Help:    "Time from when a change was first seen to when the workload was restarted, settling included.",
+			Buckets: []float64{.1, .5, 1, 2, 3, 5, 10, 30, 60, 300, 900, 3600},
+		}, []string{"kind"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reloader_decisions_total",
+			Help: "Decisions about workloads, by their reason.",
+		}, []string{"kind", "reason"}),
+		flux: fluxmetrics.NewRecorder(),
+	}
+	var err error
+	for _, c := range append(m.flux.Collectors(), m.restarts, m.latency, m.decisions, tracked{w}) {
+		err = errors.Join(err, registry.Register(c))
+	}
+	return m, err
+}
+
+func (m *metrics) decided(name ledger.Workload, verdict plan.Verdict, start time.Time) {
+	m.decisions.WithLabelValues(name.Kind, string(verdict)).Inc()
+	if verdict != plan.NotSelected {
+		m.flux.RecordDuration(objectReference(name), start)
+	}
+}
+
+func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now time.Time) {
+	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultSuccess).Inc()
+	first := now
+	for _, c := range changes {
+		if c.SeenAt.Before(first) {
+			first = c.SeenAt
+		}
+	}
+	m.latency.WithLabelValues(name.Kind).Observe(now.Sub(first).Seconds())
+}
+
+func (m *metrics) failed(name ledger.Workload) {
+	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultFailure).Inc()
+}
+
+func (m *metrics) forget(name ledger.Workload) { m.flux.DeleteDuration(objectReference(name)) }
+
+func objectReference(name ledger.Workload) corev1.ObjectReference {
+	return corev1.ObjectReference{Kind: name.Kind, Namespace: name.Namespace, Name: name.Name}
+}
+
+// tracked collects how much is watched, when it is asked.
+type tracked struct{ watches *watches }
+
+func (t tracked) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- sourcesDescription()
+	descriptions <- workloadsDescription()
+}
+
+func (t tracked) Collect(values chan<- prometheus.Metric) {
+	select {
+	case <-t.watches.ready:
+	default:
+		return
+	}
+	gauge := func(d *prometheus.Desc, n int, kind string) {
+		values <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), kind)
+	}
+	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
+		gauge(sourcesDescription(), t.watches.sources.Len(kind), string(kind))
+	}
+	for _, kind := range workload.Kinds() {
+		gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)
+	}
+}
+
+func sourcesDescription() *prometheus.Desc {
+	return prometheus.NewDesc("reloader_tracked_sources", "Secrets and ConfigMaps that are watched.", []string{"kind"}, nil)
+}
+
+func workloadsDescription() *prometheus.Desc {
+	return prometheus.NewDesc("reloader_tracked_workloads", "Workloads that are watched.", []string{"kind"}, nil)
+}

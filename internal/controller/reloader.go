@@ -1,0 +1,127 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+// Options are what the controller is set up with.
+type Options struct {
+	// Namespace is the controller's own, where the ledger and the digest key are.
+	Namespace string
+	// Shard tells controllers apart that share the namespace; empty for the only one.
+	Shard string
+	// Scope is the namespaces whose workloads are restarted.
+	Scope watch.Scope
+	// WorkloadSelector is a label selector of the workloads that are watched; empty for all.
+	WorkloadSelector string
+	Selection        selection.Settings
+	Policy           plan.Policy
+
+	// Concurrent is how many workloads are reconciled at once.
+	Concurrent int
+	// MinRetryDelay and MaxRetryDelay bound the backoff after errors.
+	MinRetryDelay time.Duration
+	MaxRetryDelay time.Duration
+	// RequeueDependency is when to look again at a workload whose required source is absent.
+	RequeueDependency time.Duration
+	// EventsAddress is where Flux's notification-controller listens; empty for none.
+	EventsAddress string
+
+	// Now is the controller's clock.
+	Now func() time.Time
+	// Registry takes the metrics.
+	Registry prometheus.Registerer
+}
+
+// Reloader is the controller and its parts.
+type Reloader struct {
+	options Options
+	log     logr.Logger
+	config  *rest.Config
+	http    *http.Client
+	scheme  *runtime.Scheme
+	// client talks to the API server directly. Nothing reads through the manager's cache.
+	client  client.Client
+	events  *notify.Recorder
+	metrics *metrics
+	feed    *feed
+	watches *watches
+}
+
+// SetupWithManager adds the controller to the manager.
+func SetupWithManager(mgr ctrl.Manager, options Options) error {
+	r := &Reloader{
+		options: options, log: mgr.GetLogger().WithName("reloader"), config: mgr.GetConfig(), http: mgr.GetHTTPClient(),
+		scheme: mgr.GetScheme(), feed: &feed{},
+	}
+	var err error
+	r.client, err = client.New(r.config, client.Options{HTTPClient: r.http, Scheme: r.scheme, Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("making the client: %w", err)
+	}
+	// The recorder for the newer events API drops notes of more than 1,024 bytes; Flux records in the older one too.
+	//nolint:staticcheck // SA1019: deprecated for the newer API, see above
+	kube := mgr.GetEventRecorderFor("reloader")
+	if r.events, err = notify.New(r.log.WithName("events"), r.scheme, kube, options.EventsAddress); err != nil {
+		return fmt.Errorf("making the event recorder: %w", err)
+	}
+	r.watches = &watches{reloader: r, ready: make(chan struct{})}
+	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("watches", r.watches.check); err != nil {
+		return fmt.Errorf("adding the readiness check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("api-server", r.checkAPIServer); err != nil {
+		return fmt.Errorf("adding the readiness check: %w", err)
+	}
+	for _, part := range []ctrlRunnable{r.events, r.watches, &leader{reloader: r}} {
+		if err := mgr.Add(part); err != nil {
+			return fmt.Errorf("adding to the manager: %w", err)
+		}
+	}
+	return nil
+}
+
+type ctrlRunnable interface{ Start(context.Context) error }
+
+// restClient makes a client for watches of a group version.
+func (r *Reloader) restClient(version schema.GroupVersion) (rest.Interface, error) {
+	c, err := apiutil.RESTClientForGVK(version.WithKind(""), false, false, r.config, serializer.NewCodecFactory(r.scheme), r.http)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for %s: %w", version, err)
+	}
+	return c, nil
+}
+
+// checkAPIServer is ready while the API server answers.
+func (r *Reloader) checkAPIServer(request *http.Request) error {
+	core, err := r.restClient(schema.GroupVersion{Version: "v1"})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(request.Context(), 2*time.Second)
+	defer cancel()
+	if err := core.Get().AbsPath("/version").Do(ctx).Error(); err != nil {
+		return fmt.Errorf("the API server does not answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledgerstore"
+	"github.com/flux-reloader/reloader/internal/source"
+	"github.com/flux-reloader/reloader/internal/workload"
+)
+
+const (
+	// tryAgain is the first wait after a failed attempt at what must succeed before anything else; later ones are longer.
+	tryAgain = 500 * time.Millisecond
+	// settleCheck is how often the watches are asked whether their first lists are read.
+	settleCheck = 50 * time.Millisecond
+)
+
+// watches holds what is watched. It runs on every replica, so that a new leader has everything at hand.
+type watches struct {
+	reloader *Reloader
+	// ready is closed when the key is known and all first lists are read; what follows is set before.
+	ready     chan struct{}
+	key       digest.Key
+	sources   *source.Store
+	workloads *workload.Store
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (w *watches) NeedLeaderElection() bool { return false }
+
+// Start makes sure of the digest key, then watches until the context ends.
+func (w *watches) Start(ctx context.Context) error {
+	if err := w.ensureKey(ctx); err != nil {
+		return unlessEnded(ctx, err)
+	}
+	if err := w.build(); err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	running.Go(func() { w.sources.Run(ctx) })
+	running.Go(func() { w.workloads.Run(ctx) })
+	err := wait.PollUntilContextCancel(ctx, settleCheck, true, func(context.Context) (bool, error) {
+		return w.sources.Settled() && w.workloads.Settled(), nil
+	})
+	if err == nil {
+		close(w.ready)
+	}
+	running.Wait()
+	return nil
+}
+
+// ensureKey tries until the key is known. A key that cannot be read needs somebody to act, and is logged each time.
+func (w *watches) ensureKey(ctx context.Context) error {
+	r := w.reloader
+	backoff := wait.Backoff{Duration: tryAgain, Factor: 2, Steps: 1 << 30, Cap: 30 * time.Second, Jitter: 0.1}
+	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+		var err error
+		if w.key, err = ledgerstore.EnsureKey(ctx, r.client, r.options.Namespace); err != nil {
+			r.log.Error(err, "the digest key is not known; not ready")
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the digest key: %w", err)
+	}
+	return nil
+}
+
+func (w *watches) build() error {
+	r := w.reloader
+	core, err := r.restClient(schema.GroupVersion{Version: "v1"})
+	if err != nil {
+		return err
+	}
+	w.sources, err = source.New(source.Options{
+		Log: r.log.WithName("sources"), Scope: r.options.Scope, Client: core, Codec: clientgoscheme.ParameterCodec,
+		Key: w.key, Exclude: "!" + ledgerstore.ShardLabel, Now: r.options.Now, Changed: w.sourceChanged,
+	})
+	if err != nil {
+		return err
+	}
+	w.workloads, err = workload.New(workload.Options{
+		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(), Client: r.restClient,
+		Codec: clientgoscheme.ParameterCodec, Reader: r.client, Writer: r.client, Key: w.key,
+		Selector: r.options.WorkloadSelector, Changed: r.feed.send,
+	})
+	return err
+}
+
+// check is ready when everything that decisions depend on is known.
+func (w *watches) check(*http.Request) error {
+	select {
+	case <-w.ready:
+		return nil
+	default:
+		return errors.New("the digest key is not known, or first lists are not read")
+	}
+}
+
+// unlessEnded is the error, unless the context has ended: then that is why, and no error.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}

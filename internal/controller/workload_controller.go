@@ -1,0 +1,178 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/ledgerstore"
+	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/source"
+	"github.com/flux-reloader/reloader/internal/workload"
+)
+
+const (
+	// interval is how often every workload is compared anew, from memory. Changes do not wait for it.
+	interval = 10 * time.Minute
+	// unknownAgain is when to look again at a workload that the API server does not let us see.
+	unknownAgain = 10 * time.Second
+	// staleReads is how many conflicts in a row make a live read worth its request.
+	staleReads = 3
+)
+
+var errUndecided = errors.New("the decision asks for the pods although it has them")
+
+// Reconciler takes one workload at a time from what is observed to what is done.
+type Reconciler struct {
+	log       logr.Logger
+	options   Options
+	key       digest.Key
+	sources   *source.Store
+	workloads *workload.Store
+	ledger    *ledgerstore.Store
+	events    *notify.Recorder
+	metrics   *metrics
+	feed      *feed
+	adoption  *rate.Limiter
+
+	mu sync.Mutex
+	// tracks holds what this process remembers of workloads beyond the ledger.
+	tracks map[ledger.Workload]*track
+	// bootstrap are the workloads that were there when the ledger was made and have not been entered.
+	bootstrap map[ledger.Workload]bool
+}
+
+func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
+	return &Reconciler{
+		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
+		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, adoption: newAdoptionLimiter(),
+		tracks: map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
+	}
+}
+
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
+// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+
+// Reconcile compares one workload to its sources and restarts it if that is due.
+func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Result, error) {
+	start := r.options.Now()
+	w, exists, known := r.workloads.Get(name)
+	switch {
+	case !known:
+		return ctrl.Result{RequeueAfter: unknownAgain}, nil
+	case !exists:
+		return ctrl.Result{}, r.gone(name)
+	}
+	t := r.track(w)
+	if t.conflicts >= staleReads {
+		live, err := r.workloads.Live(ctx, name)
+		if err != nil {
+			return ctrl.Result{}, fmt.Errorf("reading past the cache: %w", err)
+		}
+		w = live
+	}
+	t.observe(w, start)
+	in := r.input(w, t, start)
+	decision, err := r.decide(ctx, in)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil // its deletion is on the way
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	result, err := r.act(ctx, w, t, decision)
+	if err == nil && in.Predecessor != nil {
+		err = r.markGone(in.Predecessor)
+	}
+	if err == nil {
+		r.endBootstrap(name)
+	}
+	r.report(w, t, in.Selection, decision, start)
+	return result, err
+}
+
+// input gathers what the decision depends on, all from memory.
+func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input {
+	in := plan.Input{
+		Now: now, Key: r.key, Workload: w, Policy: r.options.Policy,
+		Selection:     selection.Select(r.options.Selection, w.Annotations, w.TemplateAnnotations, w.Uses),
+		Sources:       map[reference.Source]plan.Source{},
+		Entry:         r.ledger.Get(w.UID),
+		Bootstrap:     r.bootstrapping(w.Workload),
+		AdoptionReady: r.adoption.TokensAt(now) >= 1,
+		Unpersisted:   !r.ledger.Persisted(w.UID),
+		Written:       t.written,
+		Progressed:    t.progressed,
+	}
+	for _, use := range in.Selection.Uses {
+		in.Sources[use.Source] = r.sources.Get(use.Source)
+	}
+	if in.Entry == nil && in.Selection.Selected {
+		in.Predecessor = r.ledger.Named(w.Workload)
+	}
+	return in
+}
+
+// decide makes the decision, with the pods if it needs them.
+func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, error) {
+	decision := plan.Decide(in)
+	if !decision.NeedsRollout {
+		return decision, nil
+	}
+	rollout, err := r.workloads.Rollout(ctx, in.Workload.Workload)
+	if err != nil {
+		return decision, fmt.Errorf("asking for the pods of %s: %w", in.Workload.Workload, err)
+	}
+	in.Rollout = rollout
+	if decision = plan.Decide(in); decision.NeedsRollout {
+		return decision, fmt.Errorf("%s: %w", in.Workload.Workload, errUndecided)
+	}
+	return decision, nil
+}
+
+// act carries out a decision and records it.
+func (r *Reconciler) act(ctx context.Context, w plan.Workload, t *track, decision plan.Decision) (ctrl.Result, error) {
+	if decision.Verdict == plan.Restart {
+		return r.restart(ctx, w, t, decision)
+	}
+	t.conflicts = 0
+	if err := r.record(decision.Entry); err != nil {
+		return ctrl.Result{}, err
+	}
+	switch {
+	case decision.Verdict == plan.NotSelected:
+		return ctrl.Result{}, nil
+	case decision.After > 0:
+		return ctrl.Result{RequeueAfter: decision.After}, nil
+	case decision.Verdict == plan.Waiting:
+		return ctrl.Result{RequeueAfter: r.options.RequeueDependency}, nil
+	default:
+		return ctrl.Result{RequeueAfter: jitter.JitteredIntervalDuration(interval)}, nil
+	}
+}
+
+func (r *Reconciler) record(entry *ledger.Entry) error {
+	if entry == nil {
+		return nil
+	}
+	if err := r.ledger.Put(entry); err != nil {
+		return fmt.Errorf("recording %s: %w", entry.Workload, err)
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package controller
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flux-reloader/reloader/internal/ledgerstore"
+	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/selection"
+)
+
+// report tells of a decision: metrics each time, logs and events when it is another than the last.
+func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result, d plan.Decision, start time.Time) {
+	r.metrics.decided(w.Workload, d.Verdict, start)
+	r.reportProblems(w, t, selected.Problems)
+	if t.verdict == d.Verdict && t.message == d.Message {
+		return
+	}
+	verdict := t.verdict
+	t.verdict, t.message = d.Verdict, d.Message
+	log := r.log.WithValues("workload", w.Workload.String(), "verdict", d.Verdict)
+	switch d.Verdict {
+	case plan.RolledBack:
+		log.Info(d.Message, "changes", plan.Describe(d.Changes))
+		if verdict != plan.RolledBack {
+			r.events.Send(warning(w, notify.ReasonRolledBack, d.Message+"; held until content changes: "+plan.Describe(d.Changes)))
+		}
+	case plan.Waiting, plan.Paused, plan.Throttled:
+		log.Info(d.Message, "changes", plan.Describe(d.Changes))
+	default:
+		log.V(1).Info(d.Message, "changes", plan.Describe(d.Changes))
+	}
+}
+
+// reportProblems names annotations that cannot be read, each once.
+func (r *Reconciler) reportProblems(w plan.Workload, t *track, problems []selection.Problem) {
+	texts := make([]string, len(problems))
+	for i, p := range problems {
+		texts[i] = p.String()
+	}
+	joined := strings.Join(texts, "; ")
+	if joined == t.problems {
+		return
+	}
+	if t.problems = joined; joined == "" {
+		return
+	}
+	r.log.Info("invalid annotation", "workload", w.Workload.String(), "problem", joined)
+	r.events.Send(warning(w, notify.ReasonInvalidAnnotation, joined))
+}
+
+func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, now time.Time) {
+	t.failure = ""
+	r.metrics.restarted(w.Workload, d.Changes, now)
+	message := "restarted " + w.Workload.Short() + ": " + d.Message
+	r.log.Info("restarted", "workload", w.Workload.String(), "changes", d.Message, "value", d.Value)
+	r.events.Send(notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
+}
+
+// reportFailure tells of a restart that failed, once for each kind of failure in a row.
+func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, err error) {
+	r.metrics.failed(w.Workload)
+	if t.failure == err.Error() {
+		return
+	}
+	t.failure = err.Error()
+	r.events.Send(warning(w, notify.ReasonReloadFail, d.Message+", but: "+err.Error()))
+}
+
+func warning(w plan.Workload, reason, message string) notify.Event {
+	return notify.Event{Object: referenceTo(w), Warning: true, Reason: reason, Message: message}
+}
+
+func referenceTo(w plan.Workload) corev1.ObjectReference {
+	return corev1.ObjectReference{
+		APIVersion: w.APIVersion, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, UID: w.UID,
+		ResourceVersion: w.ResourceVersion,
+	}
+}
+
+func isKeyReplaced(err error) bool { return errors.Is(err, ledgerstore.ErrKeyReplaced) }

@@ -1,0 +1,53 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/workload"
+)
+
+const (
+	// conflictAgain is the first wait after a conflict: about as long as a watch event takes. Later ones double.
+	conflictAgain = 20 * time.Millisecond
+	conflictMost  = 2 * time.Second
+)
+
+// restart writes the template, then the record: a restart without a record is recognised as ours and adopted, a record
+// without its restart would be a change that is missed.
+func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d plan.Decision) (ctrl.Result, error) {
+	now := r.options.Now()
+	after, err := r.workloads.Restart(ctx, w, d.Value)
+	switch {
+	case err == nil, errors.Is(err, workload.ErrStripped):
+		t.conflicts, t.written = 0, after.Generation
+		t.observe(after, now)
+		if recordErr := r.record(plan.Restarted(d.Entry, d.Value, now)); recordErr != nil {
+			return ctrl.Result{}, recordErr
+		}
+		if d.Adoption {
+			r.adoption.AllowN(now, 1)
+		}
+		if err != nil {
+			r.reportFailure(w, t, d, err)
+			return ctrl.Result{}, nil
+		}
+		r.reportRestart(w, t, d, now)
+		return ctrl.Result{RequeueAfter: interval}, nil
+	case errors.Is(err, workload.ErrGone):
+		return ctrl.Result{}, nil // its deletion is on the way
+	case errors.Is(err, workload.ErrConflict):
+		t.conflicts++
+		if err := r.record(d.Entry); err != nil {
+			return ctrl.Result{}, err
+		}
+		return ctrl.Result{RequeueAfter: min(conflictMost, conflictAgain<<min(t.conflicts, 10))}, nil
+	default:
+		r.reportFailure(w, t, d, err)
+		return ctrl.Result{}, errors.Join(err, r.record(d.Entry))
+	}
+}

@@ -1,0 +1,80 @@
+package controller
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+// track is what this process remembers of one workload beyond the ledger: nothing that may not be forgotten. A workload
+// is reconciled by one worker at a time, so its track needs no lock.
+type track struct {
+	uid types.UID
+	// written is the generation that the last restart led to.
+	written int64
+	// conflicts in a row.
+	conflicts int
+	// progress of the rollout as last seen, and when it last moved.
+	progress   string
+	progressed time.Time
+	// verdict, message and the others are what was last reported, so that only changes are.
+	verdict  plan.Verdict
+	message  string
+	failure  string
+	problems string
+}
+
+// track returns the workload's track, a new one for an object that took another's place.
+func (r *Reconciler) track(w plan.Workload) *track {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.tracks[w.Workload]
+	if !ok || t.uid != w.UID {
+		t = &track{uid: w.UID}
+		r.tracks[w.Workload] = t
+	}
+	return t
+}
+
+func (t *track) observe(w plan.Workload, now time.Time) {
+	if t.progress != w.Progress || t.progressed.IsZero() {
+		t.progress, t.progressed = w.Progress, now
+	}
+}
+
+// beginBootstrap notes, if the ledger is new, which workloads there are.
+func (r *Reconciler) beginBootstrap() {
+	if !r.ledger.Bootstrapping() {
+		return
+	}
+	for _, w := range r.workloads.All() {
+		if r.ledger.Get(w.UID) == nil {
+			r.bootstrap[w.Workload] = true
+		}
+	}
+	if len(r.bootstrap) == 0 {
+		r.ledger.EndBootstrap()
+	}
+}
+
+func (r *Reconciler) bootstrapping(name ledger.Workload) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bootstrap[name]
+}
+
+// endBootstrap notes that a workload has been looked at; after the last one, the ledger counts as complete.
+func (r *Reconciler) endBootstrap(name ledger.Workload) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.bootstrap[name] {
+		return
+	}
+	delete(r.bootstrap, name)
+	if len(r.bootstrap) == 0 {
+		r.ledger.EndBootstrap()
+	}
+}

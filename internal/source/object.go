@@ -1,0 +1,105 @@
+package source
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// object is what is kept of a Secret or ConfigMap. It never changes once made.
+type object struct {
+	source   reference.Source
+	observed plan.Source
+}
+
+// GetObjectMeta lets client-go's stores key and compare objects.
+func (o *object) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{
+		Namespace: o.source.Namespace, Name: o.source.Name,
+		UID: o.observed.UID, ResourceVersion: o.observed.ResourceVersion,
+	}
+}
+
+// keep digests the data of a Secret or ConfigMap and lets go of it. It returns what it made before as it is, and
+// anything else too: a transform that fails would drop the object, or a whole list.
+func keep(key digest.Key) func(any) any {
+	return func(from any) any {
+		switch o := from.(type) {
+		case *corev1.Secret:
+			kept := newObject(reference.Secret, &o.ObjectMeta, o.Immutable)
+			kept.observed.Content = key.Content(kept.source, o.Data, nil)
+			kept.observed.NotBefore, kept.observed.NotAfter = validity(o.Data[corev1.TLSCertKey])
+			return kept
+		case *corev1.ConfigMap:
+			kept := newObject(reference.ConfigMap, &o.ObjectMeta, o.Immutable)
+			kept.observed.Content = key.Content(kept.source, o.BinaryData, o.Data)
+			return kept
+		default:
+			return from
+		}
+	}
+}
+
+func newObject(kind reference.Kind, meta *metav1.ObjectMeta, immutable *bool) *object {
+	o := &object{
+		source: reference.Source{Kind: kind, Namespace: meta.Namespace, Name: meta.Name},
+		observed: plan.Source{
+			State: plan.Present, UID: meta.UID, ResourceVersion: meta.ResourceVersion,
+			Immutable: immutable != nil && *immutable, Created: meta.CreationTimestamp.UTC(),
+		},
+	}
+	o.observed.Changed, o.observed.Manager = lastDataWrite(meta.ManagedFields)
+	return o
+}
+
+// lastDataWrite returns when, and by which field manager, an object's data was last written, as its managed fields tell.
+// It is evidence, not proof: a label-only write by the data's manager moves the time, the removal of a key does not.
+func lastDataWrite(fields []metav1.ManagedFieldsEntry) (at time.Time, manager string) {
+	for _, entry := range fields {
+		if entry.Time == nil || !ownsData(entry.FieldsV1) {
+			continue
+		}
+		if t := entry.Time.UTC(); t.After(at) {
+			at, manager = t, entry.Manager
+		}
+	}
+	return at, manager
+}
+
+func ownsData(fields *metav1.FieldsV1) bool {
+	if fields == nil {
+		return false
+	}
+	var owned struct {
+		Data       json.RawMessage `json:"f:data"`
+		StringData json.RawMessage `json:"f:stringData"`
+		BinaryData json.RawMessage `json:"f:binaryData"`
+	}
+	if err := json.Unmarshal(fields.GetRawBytes(), &owned); err != nil {
+		return false
+	}
+	return owned.Data != nil || owned.StringData != nil || owned.BinaryData != nil
+}
+
+// validity reads the leaf of a PEM bundle, the first certificate in it; zero times if there is none.
+func validity(bundle []byte) (notBefore, notAfter time.Time) {
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		leaf, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return time.Time{}, time.Time{}
+		}
+		return leaf.NotBefore.UTC(), leaf.NotAfter.UTC()
+	}
+	return time.Time{}, time.Time{}
+}

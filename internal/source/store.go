@@ -1,0 +1,182 @@
+// Package source watches Secrets and ConfigMaps and holds them as digests: which content a source has now, since when,
+// and how good the evidence for that time is. No data is kept.
+package source
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+const (
+	// helmReleases are Secrets in which Helm keeps its releases: large, many, and never used by pods.
+	helmReleases = "type!=helm.sh/release.v1"
+
+	// liveness is how far a change's time may be from the controller's clock for it to count as seen when it happened.
+	liveness = 10 * time.Second
+)
+
+// Options are what a Store needs.
+type Options struct {
+	Log   logr.Logger
+	Scope watch.Scope
+	// Client talks to the core API group.
+	Client rest.Interface
+	Codec  runtime.ParameterCodec
+	Key    digest.Key
+	// Exclude is a label selector of ConfigMaps that are left out by the API server: the controller's own.
+	Exclude string
+	// Now is the controller's clock.
+	Now func() time.Time
+	// Changed is told of every source whose content changed, appeared or went away. Initial is true while the first
+	// list is read. It must not block.
+	Changed func(source reference.Source, initial bool)
+}
+
+// Store holds the sources of a scope.
+type Store struct {
+	options   Options
+	informers map[reference.Kind]*watch.Informers
+
+	mu     sync.RWMutex
+	states map[reference.Source]plan.Source
+}
+
+// New prepares a store. It fills with Run.
+func New(options Options) (*Store, error) {
+	s := &Store{
+		options: options, informers: map[reference.Kind]*watch.Informers{}, states: map[reference.Source]plan.Source{},
+	}
+	for kind, resource := range map[reference.Kind]watch.Resource{
+		reference.Secret: {Name: "secrets", Object: &corev1.Secret{}, Select: func(o *metav1.ListOptions) {
+			o.FieldSelector = helmReleases
+		}},
+		reference.ConfigMap: {Name: "configmaps", Object: &corev1.ConfigMap{}, Select: func(o *metav1.ListOptions) {
+			o.LabelSelector = options.Exclude
+		}},
+	} {
+		resource.Client, resource.Codec, resource.Keep = options.Client, options.Codec, keep(options.Key)
+		informers, err := watch.New(options.Log, options.Scope, resource, s)
+		if err != nil {
+			return nil, fmt.Errorf("preparing sources: %w", err)
+		}
+		s.informers[kind] = informers
+	}
+	return s, nil
+}
+
+// Run watches until the context ends.
+func (s *Store) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, informers := range s.informers {
+		running.Go(func() { informers.Run(ctx) })
+	}
+	running.Wait()
+}
+
+// Settled reports whether the API server has told of everything that it lets us see.
+func (s *Store) Settled() bool {
+	for _, informers := range s.informers {
+		if !informers.Settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// Get returns what is observed of a source now.
+func (s *Store) Get(source reference.Source) plan.Source {
+	s.mu.RLock()
+	observed, found := s.states[source]
+	s.mu.RUnlock()
+	_, exists, known := s.informers[source.Kind].Get(source.Namespace, source.Name)
+	switch {
+	case !known:
+		return plan.Source{State: plan.Unknown}
+	case found:
+		return observed
+	case exists: // in the informer's store, its event still under way
+		return plan.Source{State: plan.Unknown}
+	default:
+		return plan.Source{State: plan.Absent}
+	}
+}
+
+// Len is the number of sources of a kind that are held.
+func (s *Store) Len(kind reference.Kind) int { return s.informers[kind].Len() }
+
+// Added implements watch.Handler.
+func (s *Store) Added(kept any, initial bool) {
+	o, ok := kept.(*object)
+	if !ok {
+		return
+	}
+	observed := o.observed
+	observed.SeenAt = s.options.Now()
+	observed.Live = !initial && s.live(observed)
+	s.set(o.source, observed)
+	s.options.Changed(o.source, initial)
+}
+
+// Updated implements watch.Handler. A write that leaves the content as it is concerns nobody, and moves no time.
+func (s *Store) Updated(before, after any) {
+	older, ok := before.(*object)
+	newer, isObject := after.(*object)
+	if !ok || !isObject {
+		return
+	}
+	s.mu.RLock()
+	known := s.states[newer.source]
+	s.mu.RUnlock()
+	observed := newer.observed
+	if known.State == plan.Present && maps.Equal(known.Content, observed.Content) {
+		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
+		observed.SeenAt, observed.Live = known.SeenAt, known.Live
+		s.set(newer.source, observed)
+		return
+	}
+	observed.SeenAt, observed.Timing = s.options.Now(), plan.Inexact
+	if observed.Changed.After(older.observed.Changed) {
+		observed.Timing = plan.Exact
+		observed.Live = s.live(observed)
+	}
+	s.set(newer.source, observed)
+	s.options.Changed(newer.source, false)
+}
+
+// Deleted implements watch.Handler.
+func (s *Store) Deleted(kept any) {
+	o, ok := kept.(*object)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	delete(s.states, o.source)
+	s.mu.Unlock()
+	s.options.Changed(o.source, false)
+}
+
+func (s *Store) set(source reference.Source, observed plan.Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states[source] = observed
+}
+
+// live reports whether the change is so recent that it was seen as it happened, and not in a list after a lost watch.
+func (s *Store) live(observed plan.Source) bool {
+	age := s.options.Now().Sub(observed.Changed)
+	return !observed.Changed.IsZero() && age.Abs() <= liveness
+}

@@ -1,0 +1,136 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Resource describes what is watched and what is kept of it.
+type Resource struct {
+	// Name is the resource as in URLs, "secrets".
+	Name string
+	// Client talks to the API group version of the resource.
+	Client rest.Interface
+	// Codec encodes list options for it.
+	Codec runtime.ParameterCodec
+	// Object is an empty object of the type that lists and watches decode into.
+	Object runtime.Object
+	// Select narrows what the API server sends; nil for everything.
+	Select func(*metav1.ListOptions)
+	// Keep replaces every object by what is kept of it, before anything holds it. What it returns must satisfy
+	// meta.Accessor. client-go applies it twice to objects of a streamed initial list: it must return what it made
+	// before as it is.
+	Keep func(object any) any
+	// Indexers find kept objects.
+	Indexers cache.Indexers
+}
+
+// Handler is told of every event, one at a time for each namespace that is watched.
+type Handler interface {
+	// Added is called for an object that was not known. Initial is true while the first list is read.
+	Added(object any, initial bool)
+	// Updated is called for an object that was, also when a list after a lost watch shows it.
+	Updated(before, after any)
+	// Deleted is called with the last known state.
+	Deleted(object any)
+}
+
+// Informers watch one resource over a scope.
+type Informers struct {
+	scope       Scope
+	resource    string
+	byNamespace map[string]*informer
+}
+
+// New prepares informers of the resource. They start with Run.
+func New(log logr.Logger, scope Scope, resource Resource, handler Handler) (*Informers, error) {
+	i := &Informers{scope: scope, resource: resource.Name, byNamespace: map[string]*informer{}}
+	for _, namespace := range scope.namespaces {
+		informer, err := newInformer(log, namespace, resource, handler)
+		if err != nil {
+			return nil, fmt.Errorf("preparing the watch of %s: %w", resource.Name, err)
+		}
+		i.byNamespace[namespace] = informer
+	}
+	return i, nil
+}
+
+// Run watches until the context ends.
+func (i *Informers) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, informer := range i.byNamespace {
+		running.Go(func() { informer.shared.RunWithContext(ctx) })
+	}
+	running.Wait()
+}
+
+// Get returns what is kept of an object. Known is false if the API server has not said yet, or has stopped saying,
+// whether it exists.
+func (i *Informers) Get(namespace, name string) (object any, exists, known bool) {
+	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
+	if !watched || !informer.current() {
+		return nil, false, false
+	}
+	key := cache.NewObjectName(namespace, name).String()
+	object, exists, err := informer.shared.GetIndexer().GetByKey(key)
+	return object, exists, err == nil
+}
+
+// ByIndex returns what is kept under a value of an index.
+func (i *Informers) ByIndex(index, value string) []any {
+	var objects []any
+	for _, informer := range i.byNamespace {
+		found, err := informer.shared.GetIndexer().ByIndex(index, value)
+		if err == nil { // the only error is an unknown index
+			objects = append(objects, found...)
+		}
+	}
+	return objects
+}
+
+// All returns everything that is kept.
+func (i *Informers) All() []any {
+	var objects []any
+	for _, informer := range i.byNamespace {
+		objects = append(objects, informer.shared.GetIndexer().List()...)
+	}
+	return objects
+}
+
+// Len is the number of objects that are kept.
+func (i *Informers) Len() int {
+	n := 0
+	for _, informer := range i.byNamespace {
+		n += len(informer.shared.GetIndexer().ListKeys())
+	}
+	return n
+}
+
+// Settled reports whether the API server has answered for every namespace, be it that it refuses: then everything that
+// can be known is known, and handlers were told of it.
+func (i *Informers) Settled() bool {
+	for _, informer := range i.byNamespace {
+		if !informer.handled.HasSynced() && informer.refusal() == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Refusals are the errors by which the API server refuses the watch, by namespace; of the whole cluster under "".
+func (i *Informers) Refusals() map[string]error {
+	refusals := map[string]error{}
+	for namespace, informer := range i.byNamespace {
+		if err := informer.refusal(); err != nil {
+			refusals[namespace] = err
+		}
+	}
+	return refusals
+}

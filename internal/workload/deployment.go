@@ -1,0 +1,67 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+const (
+	deploymentKind = "Deployment"
+
+	// revisionAnnotation is how the Deployment controller numbers ReplicaSets.
+	revisionAnnotation = "deployment.kubernetes.io/revision"
+)
+
+func deployment() Kind {
+	return Kind{
+		Version: appsv1.SchemeGroupVersion, Resource: "deployments", Name: deploymentKind,
+		New:       func() client.Object { return &appsv1.Deployment{} },
+		Observe:   observeDeployment,
+		Selector:  func(o client.Object) *metav1.LabelSelector { return o.(*appsv1.Deployment).Spec.Selector },
+		Revisions: replicaSets,
+	}
+}
+
+func observeDeployment(o client.Object, key digest.Key) plan.Workload {
+	d := o.(*appsv1.Deployment)
+	w := describe(appsv1.SchemeGroupVersion, deploymentKind, &d.ObjectMeta, &d.Spec.Template, key)
+	w.ObservedGeneration = d.Status.ObservedGeneration
+	w.Replicas = 1 // the API's default
+	if d.Spec.Replicas != nil {
+		w.Replicas = *d.Spec.Replicas
+	}
+	s := d.Status
+	w.Rolling = s.ObservedGeneration < d.Generation || s.UpdatedReplicas < w.Replicas || s.Replicas > s.UpdatedReplicas
+	if d.Spec.Paused {
+		w.Held = plan.HeldPaused
+	}
+	w.Progress = fmt.Sprint(s.ObservedGeneration, s.Replicas, s.UpdatedReplicas, s.ReadyReplicas, s.AvailableReplicas)
+	return w
+}
+
+func replicaSets(ctx context.Context, reader client.Reader, o client.Object) ([]Revision, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSetList"))
+	if err := listSelected(ctx, reader, list, o, o.(*appsv1.Deployment).Spec.Selector); err != nil {
+		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
+	}
+	var revisions []Revision
+	for i := range list.Items {
+		rs := &list.Items[i]
+		if !metav1.IsControlledBy(rs, o) {
+			continue
+		}
+		// A ReplicaSet without a number is too new to have one, or not the Deployment's doing: it comes last.
+		number, _ := strconv.ParseInt(rs.Annotations[revisionAnnotation], 10, 64)
+		revisions = append(revisions, Revision{Owner: string(rs.UID), Created: rs.CreationTimestamp, Number: number})
+	}
+	return revisions, nil
+}

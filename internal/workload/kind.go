@@ -1,0 +1,44 @@
+// Package workload is the edge to the workloads: it watches them, asks for their pods, and restarts them. There is one
+// adapter a kind; everything else is shared.
+package workload
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+// Kind adapts one kind of workload.
+type Kind struct {
+	// Version and Resource are where the API server serves it.
+	Version  schema.GroupVersion
+	Resource string
+	// Name is the kind as in the API.
+	Name string
+	// New makes an empty object to decode into.
+	New func() client.Object
+	// Observe keeps what a decision needs of an object that New made.
+	Observe func(object client.Object, key digest.Key) plan.Workload
+	// Selector is the label selector of the object's pods.
+	Selector func(object client.Object) *metav1.LabelSelector
+	// Revisions lists the objects that stand between the workload and its pods: they own the pods.
+	Revisions func(ctx context.Context, reader client.Reader, object client.Object) ([]Revision, error)
+}
+
+// Revision is one version of a workload's template, and the owner of the pods made from it.
+type Revision struct {
+	// Owner is the UID that the pods' controller reference names.
+	Owner string
+	// Created is when the revision was first made.
+	Created metav1.Time
+	// Number orders revisions: the present one has the greatest. An undo gives an old revision a new number.
+	Number int64
+}
+
+// Kinds are the kinds of the core that are supported.
+func Kinds() []Kind { return []Kind{deployment()} }

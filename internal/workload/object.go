@@ -1,0 +1,91 @@
+package workload
+
+import (
+	"encoding/json"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// object is what is kept of a workload in memory. It never changes once made.
+type object struct{ observed plan.Workload }
+
+// GetObjectMeta lets client-go's stores key and compare objects.
+func (o *object) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{
+		Namespace: o.observed.Namespace, Name: o.observed.Name,
+		UID: o.observed.UID, ResourceVersion: o.observed.ResourceVersion,
+	}
+}
+
+// describe is the part of an observation that all kinds share: metadata and pod template.
+func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, key digest.Key) plan.Workload {
+	return plan.Workload{
+		Workload:   ledger.Workload{Kind: kind, Namespace: meta.Namespace, Name: meta.Name},
+		APIVersion: version.String(), UID: meta.UID, ResourceVersion: meta.ResourceVersion,
+		Generation: meta.Generation, Created: meta.CreationTimestamp.UTC(),
+		Annotations: own(meta.Annotations), TemplateAnnotations: own(template.Annotations),
+		Uses:     reference.Of(meta.Namespace, &template.Spec),
+		Template: templateDigest(template, key),
+		Value:    template.Annotations[v1alpha1.ConfigDigestAnnotation],
+		Manager:  applier(meta.ManagedFields),
+	}
+}
+
+// own keeps Reloader's annotations, Stakater's included, and lets go of the rest, which may be large or secret.
+func own(annotations map[string]string) map[string]string {
+	const stakater, ours = "reloader.stakater.com/", "reloader.contrib.fluxcd.io/"
+	kept := maps.Clone(annotations)
+	maps.DeleteFunc(kept, func(key, _ string) bool {
+		return !strings.Contains(key, stakater) && !strings.HasPrefix(key, ours)
+	})
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
+}
+
+// templateDigest stands for a pod template. The protobuf encoding sorts maps and leaves unset fields out, so that it is
+// the same in the next version of the API's types.
+func templateDigest(template *corev1.PodTemplateSpec, key digest.Key) digest.Digest {
+	encoded, err := template.Marshal()
+	if err != nil {
+		// Not possible for a decoded object; a zero digest is never proven, so the pods would be asked for each time.
+		return digest.Digest{}
+	}
+	return key.Bytes("template", encoded)
+}
+
+// applier returns the Flux or Helm manager that applies the pod template. These apply configuration before workloads.
+func applier(fields []metav1.ManagedFieldsEntry) string {
+	for _, entry := range fields {
+		switch entry.Manager {
+		case "kustomize-controller", "helm-controller", "helm":
+			if ownsTemplate(entry.FieldsV1) {
+				return entry.Manager
+			}
+		}
+	}
+	return ""
+}
+
+func ownsTemplate(fields *metav1.FieldsV1) bool {
+	if fields == nil {
+		return false
+	}
+	var owned struct {
+		Spec struct {
+			Template json.RawMessage `json:"f:template"`
+		} `json:"f:spec"`
+	}
+	return json.Unmarshal(fields.GetRawBytes(), &owned) == nil && owned.Spec.Template != nil
+}

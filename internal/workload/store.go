@@ -1,0 +1,189 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+// ErrKind is returned for a workload of a kind that is not supported.
+var ErrKind = errors.New("unsupported kind of workload")
+
+// bySource indexes workloads by the sources that their pods use.
+const bySource = "source"
+
+// Options are what a Store needs.
+type Options struct {
+	Log   logr.Logger
+	Scope watch.Scope
+	Kinds []Kind
+	// Client makes a client for an API group version, for watches.
+	Client func(schema.GroupVersion) (rest.Interface, error)
+	Codec  runtime.ParameterCodec
+	// Reader and Writer talk to the API server directly, not to a cache.
+	Reader client.Reader
+	Writer client.Writer
+	Key    digest.Key
+	// Selector is a label selector of the workloads that are watched; empty for all.
+	Selector string
+	// Changed is told of every workload that was added, changed or deleted. Initial is true while the first list is
+	// read. It must not block.
+	Changed func(name ledger.Workload, initial bool)
+}
+
+// Store holds the workloads of a scope.
+type Store struct {
+	options   Options
+	kinds     map[string]Kind
+	informers map[string]*watch.Informers
+}
+
+// New prepares a store. It fills with Run.
+func New(options Options) (*Store, error) {
+	s := &Store{options: options, kinds: map[string]Kind{}, informers: map[string]*watch.Informers{}}
+	for _, kind := range options.Kinds {
+		restClient, err := options.Client(kind.Version)
+		if err != nil {
+			return nil, fmt.Errorf("preparing workloads of kind %s: %w", kind.Name, err)
+		}
+		resource := watch.Resource{
+			Name: kind.Resource, Client: restClient, Codec: options.Codec, Object: kind.New(),
+			Select:   func(o *metav1.ListOptions) { o.LabelSelector = options.Selector },
+			Keep:     keep(kind, options.Key),
+			Indexers: cache.Indexers{bySource: indexBySource},
+		}
+		informers, err := watch.New(options.Log, options.Scope, resource, handler{options.Changed})
+		if err != nil {
+			return nil, fmt.Errorf("preparing workloads of kind %s: %w", kind.Name, err)
+		}
+		s.kinds[kind.Name], s.informers[kind.Name] = kind, informers
+	}
+	return s, nil
+}
+
+// keep observes a workload and lets go of it; what it made before it returns as it is.
+func keep(kind Kind, key digest.Key) func(any) any {
+	return func(from any) any {
+		if o, ok := from.(client.Object); ok {
+			return &object{observed: kind.Observe(o, key)}
+		}
+		return from
+	}
+}
+
+func indexBySource(kept any) ([]string, error) {
+	o, ok := kept.(*object)
+	if !ok {
+		return nil, nil
+	}
+	keys := make([]string, len(o.observed.Uses))
+	for i, use := range o.observed.Uses {
+		keys[i] = use.Source.IndexKey()
+	}
+	return keys, nil
+}
+
+// Run watches until the context ends.
+func (s *Store) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, informers := range s.informers {
+		running.Go(func() { informers.Run(ctx) })
+	}
+	running.Wait()
+}
+
+// Settled reports whether the API server has told of everything that it lets us see.
+func (s *Store) Settled() bool {
+	for _, informers := range s.informers {
+		if !informers.Settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// Get returns what is observed of a workload. Exists is false if there is none; known is false if the API server has
+// not said, or does not say.
+func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) {
+	informers, watched := s.informers[name.Kind]
+	if !watched {
+		return w, false, false
+	}
+	kept, exists, known := informers.Get(name.Namespace, name.Name)
+	if o, ok := kept.(*object); ok {
+		return o.observed, exists, known
+	}
+	return w, false, known
+}
+
+// UsedBy names the workloads whose pods use the source.
+func (s *Store) UsedBy(source reference.Source) []ledger.Workload {
+	var names []ledger.Workload
+	for _, informers := range s.informers {
+		for _, kept := range informers.ByIndex(bySource, source.IndexKey()) {
+			if o, ok := kept.(*object); ok {
+				names = append(names, o.observed.Workload)
+			}
+		}
+	}
+	return names
+}
+
+// All returns every workload that is held, in no order.
+func (s *Store) All() []plan.Workload {
+	var all []plan.Workload
+	for _, informers := range s.informers {
+		for _, kept := range informers.All() {
+			if o, ok := kept.(*object); ok {
+				all = append(all, o.observed)
+			}
+		}
+	}
+	return all
+}
+
+// Len is the number of workloads of a kind that are held.
+func (s *Store) Len(kind string) int {
+	if informers, watched := s.informers[kind]; watched {
+		return informers.Len()
+	}
+	return 0
+}
+
+func (s *Store) kind(name ledger.Workload) (Kind, error) {
+	kind, ok := s.kinds[name.Kind]
+	if !ok {
+		return Kind{}, fmt.Errorf("%w: %s", ErrKind, name.Kind)
+	}
+	return kind, nil
+}
+
+// handler passes the informers' events on by name.
+type handler struct {
+	changed func(name ledger.Workload, initial bool)
+}
+
+func (h handler) Added(kept any, initial bool) { h.tell(kept, initial) }
+func (h handler) Updated(_, kept any)          { h.tell(kept, false) }
+func (h handler) Deleted(kept any)             { h.tell(kept, false) }
+
+func (h handler) tell(kept any, initial bool) {
+	if o, ok := kept.(*object); ok {
+		h.changed(o.observed.Workload, initial)
+	}
+}
