@@ -29,6 +29,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result
 		if verdict != plan.RolledBack {
 			r.events.Send(warning(w, notify.ReasonRolledBack, d.Message+"; held until content changes: "+plan.Describe(d.Changes)))
 		}
+	case plan.Restart: // told by reportRestart
 	case plan.Waiting, plan.Paused, plan.Throttled:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
 	default:

@@ -67,6 +67,8 @@ type sourceRecord struct {
 	NotAfter        int64             `json:"na,omitempty"`
 	Provisional     bool              `json:"pr,omitempty"`
 	Diverged        int64             `json:"dv,omitempty"`
+	Pending         *digest.Digest    `json:"pd,omitempty"`
+	PendingChanged  int64             `json:"pc,omitempty"`
 }
 
 // Encode writes the entry as one line of JSON. The sequence orders two records of one workload, should a crash leave
@@ -121,6 +123,7 @@ func toRecord(e *Entry, sequence uint64) record {
 			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Digest: optional(s.Digest),
 			UID: s.UID, ResourceVersion: s.ResourceVersion, Provisional: s.Provisional,
 			Changed: milli(s.Changed), NotAfter: milli(s.NotAfter), Diverged: milli(s.Diverged),
+			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged),
 		}
 		if len(s.Tags) > 0 {
 			sr.Tags = make(map[string]string, len(s.Tags))
@@ -149,6 +152,7 @@ func (r record) entry() (*Entry, error) {
 		s := Source{
 			Present: sr.Present, Digest: value(sr.Digest), UID: sr.UID, ResourceVersion: sr.ResourceVersion,
 			Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
+			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged),
 		}
 		if s.Scope = reference.Keys(sr.Keys...); sr.All {
 			s.Scope = reference.Scope{All: true}

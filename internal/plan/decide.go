@@ -15,6 +15,8 @@ const (
 	lookAgain = 2 * time.Second
 	// recheck is how often a workload that only its pods can change is looked at: pods are not watched.
 	recheck = 5 * time.Minute
+	// unseenAgain is when to look again for a source that the API server does not let us see.
+	unseenAgain = 10 * time.Second
 	// steady is how long a revision must have been proven before a change for its pods to be known as older.
 	steady = time.Minute
 )
@@ -57,6 +59,7 @@ func (d *decider) open() (needsRollout bool) {
 	case d.in.Entry != nil:
 		d.entry = d.in.Entry.Clone()
 		d.entry.AbsentSince = time.Time{}
+		d.adopt()
 		return false
 	case d.in.Predecessor != nil:
 		if d.in.Rollout == nil {
@@ -76,6 +79,14 @@ func (d *decider) open() (needsRollout bool) {
 	return false
 }
 
+// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost.
+// It comes before every rule, so that what is held is held under the value that the pods inherit.
+func (d *decider) adopt() {
+	if live := d.in.Workload.Value; live != d.entry.Value && follows(d.in.Key, live, d.entry.Value, d.entry.Token) {
+		d.entry.Value, d.entry.ValueStale = live, false
+	}
+}
+
 // inspect compares every source and notes differences in the record.
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
@@ -85,8 +96,8 @@ func (d *decider) inspect() {
 	d.content = content(d.in.Key, d.findings)
 	for i := range d.findings {
 		f := &d.findings[i]
-		if f.condition == changed && f.record.Diverged.IsZero() {
-			f.record.Diverged = divergence(*f)
+		if f.condition == changed {
+			f.record = diverged(d.in.Key, *f)
 			d.entry.Sources[f.use.Source] = f.record
 		}
 	}
@@ -225,7 +236,7 @@ func (d *decider) required() *Decision {
 	var after time.Duration
 	switch {
 	case len(unknown) > 0:
-		after = d.again()
+		after = unseenAgain
 		message = "not watched, or not yet: " + strings.Join(unknown, ", ")
 	case len(absent) > 0:
 		message = "required but absent: " + strings.Join(absent, ", ")
@@ -236,16 +247,11 @@ func (d *decider) required() *Decision {
 	return &decision
 }
 
-// overwritten looks into a template that does not carry the value it was given (rule 3): the work of a crash between a
-// restart and its record, of an undo, or of whoever else owns the template.
+// overwritten looks into a template that does not carry the value it was given (rule 3): the work of an undo, or of
+// whoever else owns the template.
 func (d *decider) overwritten() *Decision {
 	w := d.in.Workload
 	if proven := w.Template == d.entry.Template && !d.differs(); w.Value == d.entry.Value || proven {
-		return nil
-	}
-	if follows(d.in.Key, w.Value, d.entry.Value, d.entry.Token) {
-		d.entry.Value = w.Value
-		d.entry.ValueStale = d.leftValue()
 		return nil
 	}
 	if value, ok := stands(d.entry.Value); !ok || value != d.content || d.entry.ValueStale {

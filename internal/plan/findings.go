@@ -37,6 +37,9 @@ type finding struct {
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
+	// since is when the content became what it is, if timed: evidence that can be trusted to be no earlier than the truth.
+	since time.Time
+	timed bool
 }
 
 func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
@@ -60,6 +63,7 @@ func compare(key digest.Key, use reference.Use, seen Source, record ledger.Sourc
 	default:
 		f.compareContent(key)
 	}
+	f.since, f.timed = changeTime(key, f)
 	return f
 }
 
@@ -120,6 +124,19 @@ func content(key digest.Key, findings []finding) digest.Digest {
 		}
 	}
 	return key.Sum(parts)
+}
+
+// diverged is the record of a source whose content differs, with what is known of that content.
+func diverged(key digest.Key, f finding) ledger.Source {
+	r := f.record
+	if r.Diverged.IsZero() {
+		r.Diverged = divergence(f)
+	}
+	r.Pending, r.PendingChanged = key.Scoped(f.use.Source, r.Scope, f.seen.Content), time.Time{}
+	if f.timed {
+		r.PendingChanged = f.since
+	}
+	return r
 }
 
 // divergence is a lower bound of when content first differed from the record. A time that was read from a list is none:

@@ -17,20 +17,25 @@ const (
 )
 
 // changeTime is when the content last changed, if the evidence can be trusted to be no earlier than the truth.
-func changeTime(f finding) (time.Time, bool) {
-	if f.seen.Changed.IsZero() {
+func changeTime(key digest.Key, f finding) (time.Time, bool) {
+	seen, record := f.seen, f.record
+	switch {
+	case seen.Changed.IsZero() || seen.Timing == Inexact:
 		return time.Time{}, false
-	}
-	switch f.seen.Timing {
-	case Exact:
-		return f.seen.Changed, true
-	case Inexact:
+	case seen.Timing == Exact:
+		return seen.Changed, true
+	case f.condition != changed:
+		// Content that returned was another meanwhile, with keys that are not known.
 		return time.Time{}, false
+	case !record.Diverged.IsZero():
+		// Another difference was seen before. If it is this one, what was known of it is known still.
+		known := !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, record.Scope, seen.Content) == record.Pending
+		return record.PendingChanged, known
+	default:
+		// Removing a key does not move the time.
+		kept := len(record.Tags) > 0 && seen.Content.Contains(record.Keys())
+		return seen.Changed, kept && seen.Changed.After(record.Changed)
 	}
-	// Removing a key does not move the time. Content that returned was another meanwhile, whose keys are not known.
-	trusted := f.condition == changed && f.seen.Changed.After(f.record.Changed) &&
-		len(f.record.Tags) > 0 && f.seen.Content.Contains(f.record.Keys())
-	return f.seen.Changed, trusted
 }
 
 // fresh reports whether the pod is known to run with the present content of every source that differs.
@@ -50,19 +55,19 @@ func (d *decider) freshFor(pod Pod, f finding) bool {
 	if f.condition == returned && !f.record.Provisional && pod.Created.Before(f.record.Diverged) {
 		return true
 	}
-	t, known := changeTime(f)
-	if !known {
+	if !f.timed {
 		return false
 	}
-	if age := pod.Created.Sub(t); age != 0 && age != grain {
+	if age := pod.Created.Sub(f.since); age != 0 && age != grain {
 		return age > grain
 	}
-	return d.tied(pod, f, t)
+	return d.tied(pod, f)
 }
 
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
 // configuration and the workload. Those who apply both apply configuration first.
-func (d *decider) tied(pod Pod, f finding, t time.Time) bool {
+func (d *decider) tied(pod Pod, f finding) bool {
+	t := f.since
 	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
 		return true
 	}
