@@ -1,0 +1,81 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/record"
+)
+
+func event(message string) Event {
+	return Event{
+		Object: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "apps", Name: "web"},
+		Reason: ReasonReloaded, Message: message,
+	}
+}
+
+func TestKubernetesEvent(t *testing.T) {
+	kube := record.NewFakeRecorder(2)
+	r, err := New(logr.Discard(), runtime.NewScheme(), kube, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Send(event("100% restarted"))
+	failed := event("no")
+	failed.Warning, failed.Reason = true, ReasonReloadFail
+	r.Send(failed)
+	for _, want := range []string{"Normal Reloaded 100% restarted", "Warning ReloadFail no"} {
+		if got := <-kube.Events; got != want {
+			t.Errorf("event %q, want %q", got, want)
+		}
+	}
+}
+
+func TestNotificationController(t *testing.T) {
+	received := make(chan map[string]any, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		var body map[string]any
+		if err := json.NewDecoder(request.Body).Decode(&body); err != nil {
+			t.Errorf("decoding: %v", err)
+		}
+		received <- body
+	}))
+	defer server.Close()
+	// Flux's recorder asks the logger's sink, which the discarding logger lacks.
+	log := funcr.New(func(_, _ string) {}, funcr.Options{})
+	r, err := New(log, runtime.NewScheme(), &record.FakeRecorder{}, server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() { _ = r.Start(ctx) }()
+	r.Send(event("restarted Deployment/web"))
+	select {
+	case got := <-received:
+		if got["message"] != "restarted Deployment/web" || got["reportingController"] != "reloader" {
+			t.Errorf("posted %v", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was posted")
+	}
+}
+
+// A notification-controller that does not answer must not hold up a restart.
+func TestSendNeverBlocks(t *testing.T) {
+	r, err := New(logr.Discard(), runtime.NewScheme(), &record.FakeRecorder{}, "http://127.0.0.1:1/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * queueSize { // nothing takes from the queue
+		r.Send(event("restarted"))
+	}
+}
