@@ -90,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	t.observe(w, start)
 	in := r.input(w, t, start)
 	decision, err := r.decide(ctx, in)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || errors.Is(err, workload.ErrGone) {
 		return ctrl.Result{}, nil // its deletion is on the way
 	}
 	if err != nil {

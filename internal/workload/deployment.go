@@ -47,21 +47,24 @@ func observeDeployment(o client.Object, key digest.Key) plan.Workload {
 	return w
 }
 
-func replicaSets(ctx context.Context, reader client.Reader, o client.Object) ([]Revision, error) {
+func replicaSets(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSetList"))
-	if err := listSelected(ctx, reader, list, o, o.(*appsv1.Deployment).Spec.Selector); err != nil {
+	if err := owner.list(ctx, reader, list); err != nil {
 		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
 	}
 	var revisions []Revision
 	for i := range list.Items {
 		rs := &list.Items[i]
-		if !metav1.IsControlledBy(rs, o) {
+		if !owner.controls(rs) {
 			continue
 		}
 		// A ReplicaSet without a number is too new to have one, or not the Deployment's doing: it comes last.
-		number, _ := strconv.ParseInt(rs.Annotations[revisionAnnotation], 10, 64)
-		revisions = append(revisions, Revision{Owner: string(rs.UID), Created: rs.CreationTimestamp, Number: number})
+		number, err := strconv.ParseInt(rs.Annotations[revisionAnnotation], 10, 64)
+		if err != nil {
+			number = 0
+		}
+		revisions = append(revisions, Revision{Owner: rs.UID, Created: rs.CreationTimestamp, Number: number})
 	}
 	return revisions, nil
 }

@@ -6,7 +6,9 @@ import (
 	"context"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -27,13 +29,33 @@ type Kind struct {
 	// Selector is the label selector of the object's pods.
 	Selector func(object client.Object) *metav1.LabelSelector
 	// Revisions lists the objects that stand between the workload and its pods: they own the pods.
-	Revisions func(ctx context.Context, reader client.Reader, object client.Object) ([]Revision, error)
+	Revisions func(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error)
+}
+
+// Owner is how the pods and revisions of a workload are found.
+type Owner struct {
+	Namespace string
+	UID       types.UID
+	// Selector of the workload. It cannot change.
+	Selector labels.Selector
+}
+
+// list asks for the objects in the owner's namespace that its selector matches.
+func (o Owner) list(ctx context.Context, reader client.Reader, into client.ObjectList, options ...client.ListOption) error {
+	options = append(options, client.InNamespace(o.Namespace), client.MatchingLabelsSelector{Selector: o.Selector})
+	return reader.List(ctx, into, options...)
+}
+
+// controls reports whether the workload owns the object.
+func (o Owner) controls(object metav1.Object) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	return controller != nil && controller.UID == o.UID
 }
 
 // Revision is one version of a workload's template, and the owner of the pods made from it.
 type Revision struct {
 	// Owner is the UID that the pods' controller reference names.
-	Owner string
+	Owner types.UID
 	// Created is when the revision was first made.
 	Created metav1.Time
 	// Number orders revisions: the present one has the greatest. An undo gives an old revision a new number.

@@ -17,7 +17,11 @@ import (
 )
 
 // object is what is kept of a workload in memory. It never changes once made.
-type object struct{ observed plan.Workload }
+type object struct {
+	observed plan.Workload
+	// selector of its pods, as text.
+	selector string
+}
 
 // GetObjectMeta lets client-go's stores key and compare objects.
 func (o *object) GetObjectMeta() metav1.Object {

@@ -3,11 +3,13 @@ package workload
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -26,75 +28,75 @@ func (s *Store) Rollout(ctx context.Context, name ledger.Workload) (*plan.Rollou
 	if err != nil {
 		return nil, err
 	}
-	// The selector cannot change, so reading it first costs no consistency.
-	object := kind.New()
-	key := client.ObjectKey{Namespace: name.Namespace, Name: name.Name}
-	if err := s.options.Reader.Get(ctx, key, object); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-	pods, err := s.pods(ctx, kind, object)
+	owner, err := s.owner(name)
 	if err != nil {
 		return nil, err
 	}
-	revisions, err := kind.Revisions(ctx, s.options.Reader, object)
+	pods, err := s.pods(ctx, owner)
 	if err != nil {
 		return nil, err
 	}
-	live := kind.New()
-	if err := s.options.Reader.Get(ctx, key, live); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+	revisions, err := kind.Revisions(ctx, s.options.Reader, owner)
+	if err != nil {
+		return nil, err
 	}
-	rollout := &plan.Rollout{Workload: kind.Observe(live, s.options.Key)}
-	owners := map[string]bool{}
+	live, err := s.Live(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return rollout(live, pods, revisions), nil
+}
+
+// rollout joins what was read.
+func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.Rollout {
+	r := &plan.Rollout{Workload: live}
+	known := map[types.UID]bool{}
 	var present Revision
-	for _, r := range revisions {
-		owners[r.Owner] = true
-		if r.Number >= present.Number {
-			present = r
+	for _, revision := range revisions {
+		known[revision.Owner] = true
+		if present.Owner == "" || revision.Number > present.Number {
+			present = revision
 		}
 	}
 	if present.Owner != "" {
-		rollout.Born = present.Created.UTC()
+		r.Born = present.Created.UTC()
 	}
 	for i := range pods {
-		owner := metav1.GetControllerOfNoCopy(&pods[i])
-		if owner == nil || !owners[string(owner.UID)] || !active(&pods[i]) {
-			continue
+		controller := metav1.GetControllerOfNoCopy(&pods[i])
+		if controller != nil && known[controller.UID] && active(&pods[i]) {
+			r.Pods = append(r.Pods, observePod(&pods[i], controller.UID == present.Owner))
 		}
-		rollout.Pods = append(rollout.Pods, observePod(&pods[i], string(owner.UID) == present.Owner))
 	}
-	return rollout, nil
+	return r
 }
 
-func (s *Store) pods(ctx context.Context, kind Kind, object client.Object) ([]corev1.Pod, error) {
+// owner is how the pods of a workload are found, as it is in memory.
+func (s *Store) owner(name ledger.Workload) (Owner, error) {
+	kept, exists, known := s.informers[name.Kind].Get(name.Namespace, name.Name)
+	o, ok := kept.(*object)
+	if !ok || !exists || !known {
+		return Owner{}, fmt.Errorf("reading %s: %w", name, ErrGone)
+	}
+	selector, err := labels.Parse(o.selector)
+	if err != nil {
+		return Owner{}, fmt.Errorf("reading the selector of %s: %w", name, err)
+	}
+	return Owner{Namespace: name.Namespace, UID: o.observed.UID, Selector: selector}, nil
+}
+
+func (s *Store) pods(ctx context.Context, owner Owner) ([]corev1.Pod, error) {
 	var pods []corev1.Pod
-	page := &corev1.PodList{}
+	next := ""
 	for {
-		options := &client.ListOptions{Limit: pageSize, Continue: page.Continue}
-		page = &corev1.PodList{}
-		if err := listSelected(ctx, s.options.Reader, page, object, kind.Selector(object), options); err != nil {
+		page := &corev1.PodList{}
+		if err := owner.list(ctx, s.options.Reader, page, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, fmt.Errorf("listing pods: %w", err)
 		}
 		pods = append(pods, page.Items...)
-		if page.Continue == "" {
+		if next = page.Continue; next == "" {
 			return pods, nil
 		}
 	}
-}
-
-func listSelected(
-	ctx context.Context, reader client.Reader, into client.ObjectList, object client.Object,
-	selector *metav1.LabelSelector, options ...client.ListOption,
-) error {
-	selected, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		return fmt.Errorf("reading the selector: %w", err)
-	}
-	if selected.Empty() {
-		selected = labels.Nothing()
-	}
-	options = append(options, client.InNamespace(object.GetNamespace()), client.MatchingLabelsSelector{Selector: selected})
-	return reader.List(ctx, into, options...)
 }
 
 // active reports whether the pod runs, or may yet: not terminating, not failed, not succeeded.
@@ -107,12 +109,7 @@ func observePod(pod *corev1.Pod, current bool) plan.Pod {
 		Name: pod.Name, Created: pod.CreationTimestamp.UTC(), Current: current,
 		Value: pod.Annotations[v1alpha1.ConfigDigestAnnotation],
 	}
-	for _, status := range pod.Status.InitContainerStatuses {
-		if at := started(status); !at.IsZero() && (observed.FirstStart.IsZero() || at.Before(observed.FirstStart)) {
-			observed.FirstStart = at
-		}
-	}
-	for _, status := range pod.Status.ContainerStatuses {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if at := started(status); !at.IsZero() && (observed.FirstStart.IsZero() || at.Before(observed.FirstStart)) {
 			observed.FirstStart = at
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -79,10 +80,16 @@ func New(options Options) (*Store, error) {
 // keep observes a workload and lets go of it; what it made before it returns as it is.
 func keep(kind Kind, key digest.Key) func(any) any {
 	return func(from any) any {
-		if o, ok := from.(client.Object); ok {
-			return &object{observed: kind.Observe(o, key)}
+		o, ok := from.(client.Object)
+		if !ok {
+			return from
 		}
-		return from
+		selector, err := metav1.LabelSelectorAsSelector(kind.Selector(o))
+		if err != nil {
+			// The API server accepts no such selector. All pods would be asked for, and sorted out by their owners.
+			selector = labels.Everything()
+		}
+		return &object{observed: kind.Observe(o, key), selector: selector.String()}
 	}
 }
 
