@@ -96,6 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	t.settle(decision.Verdict, start)
 	result, err := r.act(ctx, w, t, decision)
 	if err == nil && in.Predecessor != nil {
 		err = r.markGone(in.Predecessor)
@@ -119,6 +120,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input 
 		Unpersisted:   !r.ledger.Persisted(w.UID),
 		Written:       t.written,
 		Progressed:    t.progressed,
+		SettlingSince: t.settling,
 	}
 	for _, use := range in.Selection.Uses {
 		in.Sources[use.Source] = r.sources.Get(use.Source)

@@ -20,6 +20,8 @@ type track struct {
 	// progress of the rollout as last seen, and when it last moved.
 	progress   string
 	progressed time.Time
+	// settling is when the workload began to wait for more changes; zero if it does not.
+	settling time.Time
 	// verdict, message and the others are what was last reported, so that only changes are.
 	verdict  plan.Verdict
 	message  string
@@ -42,6 +44,15 @@ func (r *Reconciler) track(w plan.Workload) *track {
 func (t *track) observe(w plan.Workload, now time.Time) {
 	if t.progress != w.Progress || t.progressed.IsZero() {
 		t.progress, t.progressed = w.Progress, now
+	}
+}
+
+func (t *track) settle(verdict plan.Verdict, now time.Time) {
+	switch {
+	case verdict != plan.Settling:
+		t.settling = time.Time{}
+	case t.settling.IsZero():
+		t.settling = now
 	}
 }
 

@@ -82,8 +82,8 @@ type Source struct {
 	// Diverged is a lower bound, by the API server's clock, of when the content first differed from the digest; zero if
 	// it does not, or did not since.
 	Diverged time.Time
-	// Pending is the digest, in the recorded scope, of the content that differs, as last seen. PendingChanged is the time
-	// of that content's change by the API server's clock; zero if it cannot be trusted.
+	// Pending is the digest of the content that differs, as last seen, in the scope of that time. PendingChanged is the
+	// time of that content's change by the API server's clock; zero if it cannot be trusted.
 	Pending        digest.Digest
 	PendingChanged time.Time
 }

@@ -95,6 +95,8 @@ type Input struct {
 	Bootstrap bool
 	// AdoptionReady is whether the rate of restarts by adoption allows one now.
 	AdoptionReady bool
+	// SettlingSince is when the workload began to wait for more changes, on the controller's clock; zero if it does not.
+	SettlingSince time.Time
 	// Unpersisted is true while the record of the last restart is not stored yet.
 	Unpersisted bool
 	// Written is the generation that the last restart led to, as far as this process knows. A workload of a lesser one

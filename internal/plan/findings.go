@@ -132,7 +132,7 @@ func diverged(key digest.Key, f finding) ledger.Source {
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
-	r.Pending, r.PendingChanged = key.Scoped(f.use.Source, r.Scope, f.seen.Content), time.Time{}
+	r.Pending, r.PendingChanged = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content), time.Time{}
 	if f.timed {
 		r.PendingChanged = f.since
 	}

@@ -29,7 +29,7 @@ func changeTime(key digest.Key, f finding) (time.Time, bool) {
 		return time.Time{}, false
 	case !record.Diverged.IsZero():
 		// Another difference was seen before. If it is this one, what was known of it is known still.
-		known := !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, record.Scope, seen.Content) == record.Pending
+		known := !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending
 		return record.PendingChanged, known
 	default:
 		// Removing a key does not move the time.
@@ -52,7 +52,7 @@ func (d *decider) fresh(pod Pod) bool {
 }
 
 func (d *decider) freshFor(pod Pod, f finding) bool {
-	if f.condition == returned && !f.record.Provisional && pod.Created.Before(f.record.Diverged) {
+	if f.condition == returned && !f.record.Provisional && before(pod, f.record.Diverged) {
 		return true
 	}
 	if !f.timed {
@@ -62,6 +62,11 @@ func (d *decider) freshFor(pod Pod, f finding) bool {
 		return age > grain
 	}
 	return d.tied(pod, f)
+}
+
+// before reports whether the pod and every container of it, also one that was started again, began before the time.
+func before(pod Pod, t time.Time) bool {
+	return pod.Created.Before(t) && !pod.LastStart.IsZero() && pod.LastStart.Before(t)
 }
 
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the

@@ -1,0 +1,193 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// Rule 5 of the design: what is a difference.
+
+func TestDifferences(t *testing.T) {
+	restart := func(changes string) outcome { return outcome{Verdict: plan.Restart, Changes: changes} }
+	two := func(s *scenario) {
+		s.uses(app, all).made(app, -3600, "k", "1").made(tls, -3600, "crt", "A", "key", "A").proven()
+	}
+	table{{
+		name: "changed", reason: "the case this is for",
+		given: func(s *scenario) { s.proven().wrote(tls, "crt", "B").later(5) }, want: restart("Secret/tls changed (crt)"),
+	}, {
+		name: "keys", reason: "the keys that changed are named, sorted: changed, added, removed",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "a", "1", "b", "1", "c", "1").proven().wrote(tls, "d", "1", "c", "1", "b", "2").later(5)
+		},
+		want: restart("Secret/tls changed (a, b, d)"),
+	}, {
+		name: "two sources", reason: "both are named, in their order",
+		given: func(s *scenario) { two(s); s.wrote(tls, "crt", "A", "key", "B").wrote(app, "k", "2").later(5) },
+		want:  restart("ConfigMap/app changed (k), Secret/tls changed (key)"),
+	}, {
+		name: "one of two", reason: "only what changed is named",
+		given: func(s *scenario) { two(s); s.wrote(app, "k", "2").later(5) }, want: restart("ConfigMap/app changed (k)"),
+	}, {
+		name: "deleted, required", reason: "new pods could not start",
+		given: func(s *scenario) { s.proven().deleted(tls).later(5) }, want: outcome{Verdict: plan.Waiting},
+	}, {
+		name: "deleted, optional", reason: "present to absent counts only with reload-on-delete",
+		given: func(s *scenario) { s.usesOptional(tls, all).proven().deleted(tls).later(5) }, want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "deleted and made again with other content", reason: "that is a change",
+		given: func(s *scenario) { s.proven().deleted(tls).decide(); s.later(60).remade(tls, "crt", "B").later(5) },
+		want:  restart("Secret/tls changed (crt)"),
+	}, {
+		name: "deleted and made again with other content, optional", reason: "that is a change, and its record outlives proofs without it",
+		given: func(s *scenario) {
+			s.usesOptional(tls, all).proven().deleted(tls).decide()
+			s.later(60).template().rolledOut().later(60).decide()
+			s.later(60).remade(tls, "crt", "B").later(70)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "deleted and made again while away", reason: "no change is missed while the controller is down",
+		given: func(s *scenario) {
+			s.proven().made(tls, 650, "crt", "B").later(120).edit(tls, func(o *plan.Source) { o.UID, o.SeenAt = "new", at(700) })
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "text to bytes", reason: "other readers see it",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "A").edit(tls, func(o *plan.Source) {
+				o.Content = s.in.Key.Content(tls, map[string][]byte{"crt": []byte("A")}, nil)
+			}).later(5)
+		},
+		want: restart("Secret/tls changed (crt)"),
+	}, {
+		name: "many keys", reason: "a message names the first five",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "a", "1", "b", "1", "c", "1", "d", "1", "e", "1", "f", "1").later(5)
+		},
+		want: restart("Secret/tls changed (a, b, c, crt, d, …)"),
+	}}.run(t)
+}
+
+func TestScopes(t *testing.T) {
+	named := func(s *scenario) {
+		s.made(tls, -3600, "a", "1", "b", "1").uses(tls, reference.Keys("a")).proven()
+	}
+	rolling := func(s *scenario, scope reference.Scope) { s.template().uses(tls, scope).later(5).decide() }
+	table{{
+		name: "a key outside", reason: "not for a key that the pod cannot see",
+		given: func(s *scenario) { named(s); s.wrote(tls, "a", "1", "b", "2", "c", "1").later(5) },
+		want:  outcome{Verdict: plan.InSync},
+	}, {
+		name: "a named key goes", reason: "the pod saw it",
+		given: func(s *scenario) { named(s); s.wrote(tls, "b", "1").later(5) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (a)"},
+	}, {
+		name: "a named key comes", reason: "its absence was recorded; which keys there were is not",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "b", "1").uses(tls, reference.Keys("a")).proven().wrote(tls, "a", "1", "b", "1").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed"},
+	}, {
+		name: "the template shows less", reason: "what it no longer shows is no difference",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "a", "1", "b", "1").proven()
+			rolling(s, reference.Keys("a"))
+			s.wrote(tls, "a", "1", "b", "2").later(5)
+		},
+		want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "the template shows less, proven", reason: "the narrower scope is recorded once it is proven",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "a", "1", "b", "1").proven()
+			rolling(s, reference.Keys("a"))
+			s.rolledOut().later(60).decide()
+			s.later(600).wrote(tls, "a", "2", "b", "2").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (a)"},
+	}, {
+		name: "the template shows more", reason: "keys seen for the first time: taken as what the new pods run with",
+		given: func(s *scenario) { named(s); rolling(s, all); s.rolledOut().later(60) },
+		want:  outcome{Verdict: plan.InSync},
+	}, {
+		name: "the template shows more, and that changes in mid-rollout", reason: "some of the new pods have read what it was",
+		given: func(s *scenario) {
+			named(s)
+			rolling(s, all)
+			s.rolledOut().later(60).wrote(tls, "a", "1", "b", "2").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (b)", Asked: true},
+	}, {
+		name: "the template shows another key", reason: "the old key is no difference any more, the new one is seen for the first time",
+		given: func(s *scenario) {
+			named(s)
+			rolling(s, reference.Keys("b"))
+			s.wrote(tls, "a", "2", "b", "1").later(5).decide()
+			s.rolledOut().later(60)
+		},
+		want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "a key renamed with its template, and changed in mid-rollout", reason: "some of the new pods have read what it was",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "a", "1").uses(tls, reference.Keys("a")).proven()
+			s.wrote(tls, "b", "1").template().uses(tls, reference.Keys("b")).later(5).decide()
+			s.rolledOut().later(60).wrote(tls, "b", "2").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (b)", Asked: true},
+	}, {
+		name: "the template shows more while a change is pending, and that changes while away", reason: "the time of the pending change is not that of the other key",
+		given: func(s *scenario) {
+			named(s)
+			s.held(plan.Suspended).wrote(tls, "a", "2", "b", "1").later(5).decide()
+			s.template().uses(tls, reference.Keys("a", "b")).later(5).rolledOut().later(20).decide()
+			s.later(60).met(tls, 650, "a", "2", "b", "2").later(60).resumed()
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (a)", Asked: true},
+	}, {
+		name: "the template shows another key and is taken back, the old key changed meanwhile", reason: "old pods still run with what it was",
+		given: func(s *scenario) {
+			named(s)
+			rolling(s, reference.Keys("b"))
+			s.wrote(tls, "a", "2", "b", "1").later(5).decide()
+			s.template().uses(tls, reference.Keys("a")).later(60).in.Workload.Rolling = false
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (a)", Asked: true},
+	}, {
+		name: "a source dropped", reason: "what the template no longer uses is no difference",
+		given: func(s *scenario) {
+			s.uses(app, all).made(app, -3600, "k", "1").proven()
+			s.template().in.Selection.Uses = s.in.Selection.Uses[1:]
+			s.wrote(app, "k", "2").later(5)
+		},
+		want: outcome{Verdict: plan.InSync},
+	}}.run(t)
+}
+
+// TestKeysUnknown covers records whose tags were left out because the entry was too large: no change is lost with them.
+func TestKeysUnknown(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		scope reference.Scope
+		now   []string
+	}{
+		{"changed", all, []string{"a", "2", "b", "1"}},
+		{"a named key removed", reference.Keys("a", "b"), []string{"a", "1"}},
+		{"the only named key removed", reference.Keys("b"), []string{"a", "1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newScenario(t).made(tls, -3600, "a", "1", "b", "1").uses(tls, tc.scope).proven()
+			record := s.in.Entry.Sources[tls]
+			record.Tags = nil
+			s.in.Entry.Sources[tls] = record
+			s.wrote(tls, tc.now...).later(5).decide()
+			want := outcome{Verdict: plan.Restart, Changes: "Secret/tls changed"}
+			if diff := cmp.Diff(want, s.outcome()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}

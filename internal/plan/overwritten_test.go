@@ -1,0 +1,192 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+// Rule 3 of the design: the live template does not carry the value that was written last.
+
+// undone takes the template of the last restart back, as `kubectl rollout undo` does: old template, old revision.
+func (s *scenario) undone() *scenario {
+	s.template()
+	s.in.Workload.Template, s.in.Workload.Value = digest.Digest{1}, ""
+	s.born = at(-1800)
+	for i := range s.pods {
+		s.pods[i].Current = s.pods[i].Value == ""
+	}
+	return s
+}
+
+// restartedForB is in the middle of the restart for content B: an old pod and a new one.
+func restartedForB(s *scenario) {
+	s.proven().wrote(tls, "crt", "B").later(5).decide()
+	s.restarted().later(5)
+	s.hasPods(s.pods[0], s.newPod()).later(5)
+}
+
+func TestRolledBack(t *testing.T) {
+	rolledBack := outcome{Verdict: plan.RolledBack, Changes: "Secret/tls changed (crt)", Asked: true}
+	undone := func(s *scenario) { restartedForB(s); s.undone().later(5) }
+	table{{
+		name: "undo in mid-rollout", reason: "whoever takes the template back means it: held, not fought over",
+		given: undone, want: rolledBack,
+	}, {
+		name: "undo completed", reason: "still held: old pods run with old content",
+		given: func(s *scenario) { undone(s); s.hasPods(pod(-1800)).later(600).in.Workload.Rolling = false },
+		want:  rolledBack,
+	}, {
+		name: "undo completed, controller came back", reason: "the ledger remembers what a process forgets",
+		given: func(s *scenario) {
+			undone(s)
+			s.decide()
+			s.hasPods(pod(-1800)).met(tls, 600, "crt", "B").later(600).in.Workload.Rolling = false
+			s.in.Written = 0
+		},
+		want: rolledBack,
+	}, {
+		name: "an operator writes its template back", reason: "another revision than the proven one, without the value",
+		given: func(s *scenario) { undone(s); s.in.Workload.Template = digest.Digest{77} }, want: rolledBack,
+	}, {
+		name: "controller has not acted on it", reason: "its pods are about to change: look again",
+		given: func(s *scenario) { undone(s); s.live = func(w *plan.Workload) { w.ObservedGeneration-- } },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "held", reason: "a hold comes first",
+		given: func(s *scenario) { undone(s); s.held(plan.Suspended) },
+		want:  outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "content changes", reason: "new content is a new reason",
+		given: func(s *scenario) { undone(s); s.decide(); s.wrote(tls, "crt", "C").later(20) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "content changes back", reason: "the old pods run with it",
+		given: func(s *scenario) {
+			undone(s)
+			s.decide()
+			s.hasPods(pod(-1800)).wrote(tls, "crt", "A").later(20).in.Workload.Rolling = false
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "all pods fresh", reason: "nothing was lost by taking the template back: go on",
+		given: func(s *scenario) {
+			restartedForB(s)
+			s.template().in.Workload.Value = ""
+			s.later(5).hasPods(s.newPod()).in.Workload.Rolling = false
+		},
+		want: outcome{Verdict: plan.AlreadyFresh, Asked: true},
+	}, {
+		name: "a revision born after the change", reason: "a new template that lacks the value brings new pods: wait for them",
+		given: func(s *scenario) { restartedForB(s); s.template().later(5).in.Workload.Value = "" },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "undo of a proven restart", reason: "its pods ran with the new content, and so do those that replace them",
+		given: func(s *scenario) {
+			restartedForB(s)
+			s.rolledOut().later(60).decide()
+			s.undone().later(5).rolledOut().later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "change after a template without the value was proven", reason: "a change is no roll back, whatever the template carries",
+		given: func(s *scenario) {
+			restartedForB(s)
+			s.rolledOut().later(60).decide()
+			s.template().in.Workload.Value = ""
+			s.rolledOut().later(60).decide()
+			s.later(600).wrote(tls, "crt", "C").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "change to the value's content, after it had been left", reason: "pods that somebody else rolled out run with C, not with B",
+		given: func(s *scenario) {
+			restartedForB(s)
+			s.rolledOut().later(60).decide()
+			s.wrote(tls, "crt", "C").later(5).template().in.Workload.Value = ""
+			s.later(5).rolledOut().later(60).decide()
+			s.later(600).wrote(tls, "crt", "B").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)"},
+	}}.run(t)
+}
+
+// TestCrash covers a restart whose record was lost between the write and the ledger: the value tells that it is ours.
+func TestCrash(t *testing.T) {
+	crashed := func(s *scenario) {
+		s.proven().wrote(tls, "crt", "B").later(5).decide()
+		entry := s.in.Entry
+		s.restarted()
+		s.in.Entry, s.in.Written = entry, 0
+		s.later(5).hasPods(s.pods[0], s.newPod()).later(5).met(tls, 600, "crt", "B")
+	}
+	table{{
+		name: "mid-rollout", reason: "the value is adopted and its rollout waited for",
+		given: crashed, want: outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "rolled out", reason: "pods with the value are fresh",
+		given: func(s *scenario) { crashed(s); s.rolledOut().later(5) }, want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "rolled out, change time unknown", reason: "the value proves it without any time",
+		given: func(s *scenario) {
+			crashed(s)
+			s.edit(tls, func(o *plan.Source) { o.Changed = at(-3600) }).rolledOut().later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "content changed since", reason: "no restart before the last one is persisted, though another process made it",
+		given: func(s *scenario) { crashed(s); s.met(tls, 615, "crt", "C") },
+		want:  outcome{Verdict: plan.Throttled, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "content changed since, record stored", reason: "the value stands for other content: its rollout first, then the change",
+		given: func(s *scenario) { crashed(s); s.met(tls, 615, "crt", "C").decide() },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "content changed since, rolled out", reason: "pods of the lost restart are stale again",
+		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 620, "crt", "C").later(60).decide() },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "held when the controller came back, content left and returned", reason: "a pod of between has the value, and other content",
+		given: func(s *scenario) {
+			crashed(s)
+			s.rolledOut().held(plan.Suspended).decide()
+			s.later(60).wrote(tls, "crt", "C").later(5).decide()
+			s.later(60).hasPods(s.newPod()).later(60).wrote(tls, "crt", "B").later(5).decide()
+			s.later(600).resumed().decide()
+			s.decide()
+		},
+		want: stale,
+	}, {
+		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
+		given: func(s *scenario) {
+			crashed(s)
+			s.in.Workload.Value = s.in.Workload.Value[:len(s.in.Workload.Value)-1] + "!"
+			s.in.Workload.Rolling = false
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "nothing written", reason: "a crash before the write leaves the difference",
+		given: func(s *scenario) { s.proven().wrote(tls, "crt", "B").later(5).decide() },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)"},
+	}}.run(t)
+}
+
+// TestAdoptedValueIsChained because a value that returns would re-adopt old pods.
+func TestAdoptedValueIsChained(t *testing.T) {
+	s := newScenario(t)
+	s.proven().wrote(tls, "crt", "B").later(5).decide()
+	entry, first := s.in.Entry, s.decision.Value
+	s.restarted()
+	s.in.Entry, s.in.Written = entry, 0
+	s.rolledOut().later(60).decide()
+	if got := s.in.Entry.Value; got != first {
+		t.Fatalf("recorded value %q, want the live one %q", got, first)
+	}
+	s.later(600).wrote(tls, "crt", "A").later(5).decide()
+	s.restarted().rolledOut().later(60).decide()
+	s.later(600).wrote(tls, "crt", "B").later(5).decide()
+	if s.decision.Verdict != plan.Restart || s.decision.Value == first {
+		t.Errorf("%s with %q, want Restart with another value than %q", s.decision.Verdict, s.decision.Value, first)
+	}
+}

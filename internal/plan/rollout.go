@@ -1,0 +1,107 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// freshAlready finds out whether pods run with the new content without our doing (rule 6), and whether a restart that
+// was written is through.
+func (d *decider) freshAlready() *Decision {
+	written := d.written(d.content)
+	if written && d.in.Workload.Rolling && d.in.Workload.Held == "" {
+		// What the cache shows is enough to know that it is not through.
+		return d.underWay()
+	}
+	if !d.mustAsk() {
+		return nil
+	}
+	if d.in.Rollout == nil {
+		return &Decision{NeedsRollout: true}
+	}
+	if again := d.unsettled(); again != nil {
+		return again
+	}
+	return d.judgePods(written)
+}
+
+// judgePods decides by the pods where they do. Written is whether the template carries the value for the present content.
+func (d *decider) judgePods(written bool) *Decision {
+	live, pods, fresh := d.in.Rollout.Workload, d.in.Rollout.Pods, d.allFresh()
+	switch {
+	case live.Replicas == 0 && len(pods) == 0, fresh && !live.Rolling:
+		return d.through(written)
+	case fresh, live.Rolling && live.Held == "" && d.bornAfter() && !d.stalled():
+		return d.underWay()
+	case written && live.Held != "":
+		decision := d.pending(Paused, "the template is written, but not rolled out: "+live.Held, recheck)
+		return &decision
+	case written:
+		decision := d.pending(Restarting, "the template is written, old pods are still active", recheck)
+		return &decision
+	}
+	return nil
+}
+
+func (d *decider) underWay() *Decision {
+	decision := d.pending(Restarting, "a rollout that brings the present content is under way", recheck)
+	return &decision
+}
+
+// through records that all pods are fresh: by our doing, since nothing had to be done, or by somebody else's.
+func (d *decider) through(written bool) *Decision {
+	others := !written && slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == changed })
+	d.prove()
+	decision := Decision{Verdict: InSync, Message: "pods run with the present content", Entry: d.entry}
+	if others {
+		decision.Verdict, decision.Message = AlreadyFresh, "all pods are newer than the change"
+	}
+	return &decision
+}
+
+// mustAsk reports whether the pods' age has to be asked for. They are known to be older than a change that was seen as
+// it happened, on a revision that had been proven well before.
+func (d *decider) mustAsk() bool {
+	w, e := d.in.Workload, d.entry
+	if e.Template != w.Template || w.Generation != w.ObservedGeneration || w.Rolling || w.Replicas == 0 {
+		return true
+	}
+	for _, f := range d.findings {
+		if !f.differs() {
+			continue
+		}
+		if f.condition == returned || !f.seen.Live || f.seen.SeenAt.Sub(e.ProvenAt) < steady || d.now.Sub(f.seen.SeenAt) > steady {
+			return true
+		}
+	}
+	return false
+}
+
+// unsettled asks to look again while what the API server says of the workload is older, or newer, than what is decided
+// on, or while its controller has yet to act.
+func (d *decider) unsettled() *Decision {
+	live, w := d.in.Rollout.Workload, d.in.Workload
+	var message string
+	switch {
+	case live.Generation != w.Generation || live.Template != w.Template:
+		message = "waiting for the cache to show the workload's last change"
+	case live.Replicas == 0 && len(d.in.Rollout.Pods) == 0:
+		return nil
+	case live.ObservedGeneration < live.Generation:
+		message = "waiting for the workload's controller to act on its last change"
+	case len(d.in.Rollout.Pods) == 0:
+		message = "waiting for pods"
+	default:
+		return nil
+	}
+	decision := d.pending(Restarting, message, d.again())
+	return &decision
+}
+
+// again is when to ask again for what is not there yet: soon, then less and less often.
+func (d *decider) again() time.Duration {
+	if d.entry.PendingSince.IsZero() {
+		return lookAgain
+	}
+	return min(recheck, max(lookAgain, d.now.Sub(d.entry.PendingSince)/2))
+}
