@@ -66,8 +66,9 @@ test: build ## Run the unit tests of every module, then the integration tests on
 ##@ Try
 
 .PHONY: demo
-demo: build ## Renew a registry's certificate on a real cluster, and see Reloader restart it
-	go -C test run ./demo
+demo: build ## Renew a registry's certificate on a real cluster, and see Reloader restart it (exit 2 if not all could be shown)
+	go -C test build -trimpath -o $(CURDIR)/build/bin/ ./demo
+	build/bin/demo
 
 .PHONY: cluster
 cluster: need-go ## Start a real cluster and keep it running, WITH=kwok,node,cert-manager
