@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 	"k8s.io/client-go/util/workqueue"
@@ -46,7 +47,7 @@ func (l *leader) Start(ctx context.Context) error {
 		return unlessEnded(ctx, fmt.Errorf("verifying the digest key: %w", err))
 	}
 	store := ledgerstore.New(ledgerstore.Options{
-		Log: r.log.WithName("ledger"), Client: r.client, Namespace: r.options.Namespace, Instance: r.options.Shard,
+		Log: r.log.WithName("ledger"), Client: r.client, Namespace: r.options.Namespace, Instance: r.options.Shard, KeyID: w.key.ID(),
 	})
 	if err := store.Load(ctx); err != nil {
 		return unlessEnded(ctx, fmt.Errorf("taking over the ledger: %w", err))
@@ -75,7 +76,12 @@ func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 		RecoverPanic:            ptr.To(true),
 		UsePriorityQueue:        ptr.To(true),
 		SkipNameValidation:      ptr.To(true),
-		Logger:                  r.log,
+		LogConstructor: func(name *ledger.Workload) logr.Logger {
+			if name == nil {
+				return r.log
+			}
+			return r.log.WithValues("workload", name.String())
+		},
 		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ledger.Workload](
 			r.options.MinRetryDelay, r.options.MaxRetryDelay),
 	})

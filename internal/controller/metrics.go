@@ -85,6 +85,7 @@ type tracked struct{ watches *watches }
 func (t tracked) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- sourcesDescription()
 	descriptions <- workloadsDescription()
+	descriptions <- refusedDescription()
 }
 
 func (t tracked) Collect(values chan<- prometheus.Metric) {
@@ -102,6 +103,8 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 	for _, kind := range workload.Kinds() {
 		gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)
 	}
+	gauge(refusedDescription(), t.watches.sources.Refused(), "sources")
+	gauge(refusedDescription(), t.watches.workloads.Refused(), "workloads")
 }
 
 func sourcesDescription() *prometheus.Desc {
@@ -110,4 +113,9 @@ func sourcesDescription() *prometheus.Desc {
 
 func workloadsDescription() *prometheus.Desc {
 	return prometheus.NewDesc("reloader_tracked_workloads", "Workloads that are watched.", []string{"kind"}, nil)
+}
+
+func refusedDescription() *prometheus.Desc {
+	return prometheus.NewDesc("reloader_refused_watches",
+		"Watches that the API server refuses, for want of permissions or of the resource.", []string{"of"}, nil)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -15,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -87,11 +89,14 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("watches", r.watches.check); err != nil {
-		return fmt.Errorf("adding the readiness check: %w", err)
+	apiServer, err := r.checkAPIServer()
+	if err != nil {
+		return err
 	}
-	if err := mgr.AddReadyzCheck("api-server", r.checkAPIServer); err != nil {
-		return fmt.Errorf("adding the readiness check: %w", err)
+	for name, check := range map[string]healthz.Checker{"watches": r.watches.check, "api-server": apiServer} {
+		if err := mgr.AddReadyzCheck(name, check); err != nil {
+			return fmt.Errorf("adding the readiness check %s: %w", name, err)
+		}
 	}
 	for _, part := range []ctrlRunnable{r.events, r.watches, &leader{reloader: r}} {
 		if err := mgr.Add(part); err != nil {
@@ -103,25 +108,27 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 
 type ctrlRunnable interface{ Start(context.Context) error }
 
-// restClient makes a client for watches of a group version.
-func (r *Reloader) restClient(version schema.GroupVersion) (rest.Interface, error) {
-	c, err := apiutil.RESTClientForGVK(version.WithKind(""), false, false, r.config, serializer.NewCodecFactory(r.scheme), r.http)
+// restClient makes a client for watches of a kind. It speaks protobuf where the kind does.
+func (r *Reloader) restClient(kind schema.GroupVersionKind) (rest.Interface, error) {
+	c, err := apiutil.RESTClientForGVK(kind, false, false, r.config, serializer.NewCodecFactory(r.scheme), r.http)
 	if err != nil {
-		return nil, fmt.Errorf("making a client for %s: %w", version, err)
+		return nil, fmt.Errorf("making a client for %s: %w", kind, err)
 	}
 	return c, nil
 }
 
 // checkAPIServer is ready while the API server answers.
-func (r *Reloader) checkAPIServer(request *http.Request) error {
-	core, err := r.restClient(schema.GroupVersion{Version: "v1"})
+func (r *Reloader) checkAPIServer() (healthz.Checker, error) {
+	core, err := r.restClient(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(request.Context(), 2*time.Second)
-	defer cancel()
-	if err := core.Get().AbsPath("/version").Do(ctx).Error(); err != nil {
-		return fmt.Errorf("the API server does not answer: %w", err)
-	}
-	return nil
+	return func(request *http.Request) error {
+		ctx, cancel := context.WithTimeout(request.Context(), 2*time.Second)
+		defer cancel()
+		if err := core.Get().AbsPath("/version").Do(ctx).Error(); err != nil {
+			return fmt.Errorf("the API server does not answer: %w", err)
+		}
+		return nil
+	}, nil
 }

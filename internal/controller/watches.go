@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// tryAgain is the first wait after a failed attempt at what must succeed before anything else; later ones are longer.
-	tryAgain = 500 * time.Millisecond
+	// tryAgain is the wait after a failed attempt at what must succeed before anything else.
+	tryAgain = 2 * time.Second
 	// settleCheck is how often the watches are asked whether their first lists are read.
 	settleCheck = 50 * time.Millisecond
 )
@@ -62,8 +62,7 @@ func (w *watches) Start(ctx context.Context) error {
 // ensureKey tries until the key is known. A key that cannot be read needs somebody to act, and is logged each time.
 func (w *watches) ensureKey(ctx context.Context) error {
 	r := w.reloader
-	backoff := wait.Backoff{Duration: tryAgain, Factor: 2, Steps: 1 << 30, Cap: 30 * time.Second, Jitter: 0.1}
-	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, tryAgain, true, func(ctx context.Context) (bool, error) {
 		var err error
 		if w.key, err = ledgerstore.EnsureKey(ctx, r.client, r.options.Namespace); err != nil {
 			r.log.Error(err, "the digest key is not known; not ready")
@@ -78,7 +77,7 @@ func (w *watches) ensureKey(ctx context.Context) error {
 
 func (w *watches) build() error {
 	r := w.reloader
-	core, err := r.restClient(schema.GroupVersion{Version: "v1"})
+	core, err := r.restClient(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err != nil {
 		return err
 	}

@@ -82,8 +82,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	t := r.track(w)
 	if t.conflicts >= staleReads {
 		live, err := r.workloads.Live(ctx, name)
-		if err != nil {
+		switch {
+		case apierrors.IsNotFound(err):
+			return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
+		case err != nil:
 			return ctrl.Result{}, fmt.Errorf("reading past the cache: %w", err)
+		case live.UID != w.UID:
+			return ctrl.Result{RequeueAfter: conflictMost}, nil // so is the one in its place
 		}
 		w = live
 	}
@@ -91,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	in := r.input(w, t, start)
 	decision, err := r.decide(ctx, in)
 	if apierrors.IsNotFound(err) || errors.Is(err, workload.ErrGone) {
-		return ctrl.Result{}, nil // its deletion is on the way
+		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -101,7 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	if err == nil && in.Predecessor != nil {
 		err = r.markGone(in.Predecessor)
 	}
-	if err == nil {
+	if err == nil && (!in.Selection.Selected || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
 		r.endBootstrap(name)
 	}
 	r.report(w, t, in.Selection, decision, start)

@@ -2,11 +2,13 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/workload"
 )
 
 // keepGone is how long the record of a workload that is gone is kept: a mistaken deletion is often undone.
@@ -34,18 +36,23 @@ func (r *Reconciler) markGone(entry *ledger.Entry) error {
 	return r.record(entry)
 }
 
-// forgetGone deletes the records of workloads that have been gone for long, once the API server confirms it.
+// forgetGone deletes the records of workloads that have been gone for long, once the API server confirms it. A workload
+// that is there, but not watched any more, is asked for again after as long.
 func (r *Reconciler) forgetGone(ctx context.Context) {
 	for _, entry := range r.ledger.Entries() {
 		if entry.AbsentSince.IsZero() || r.options.Now().Sub(entry.AbsentSince) < keepGone {
 			continue
 		}
 		live, err := r.workloads.Live(ctx, entry.Workload)
-		if apierrors.IsNotFound(err) || err == nil && live.UID != entry.UID {
+		switch {
+		case apierrors.IsNotFound(err), errors.Is(err, workload.ErrKind), err == nil && live.UID != entry.UID:
 			r.ledger.Delete(entry.UID)
-			continue
+		case err == nil, apierrors.IsForbidden(err):
+			entry = entry.Clone()
+			entry.AbsentSince = r.options.Now()
+			err = r.record(entry)
 		}
-		if err != nil {
+		if err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, workload.ErrKind) {
 			r.log.Error(err, "cannot tell whether a workload is gone; trying again", "workload", entry.Workload.String())
 		}
 	}

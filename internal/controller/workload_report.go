@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/flux-reloader/reloader/internal/ledgerstore"
 	"github.com/flux-reloader/reloader/internal/notify"
@@ -69,7 +70,21 @@ func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, e
 		return
 	}
 	t.failure = err.Error()
-	r.events.Send(warning(w, notify.ReasonReloadFail, d.Message+", but: "+err.Error()))
+	r.events.Send(warning(w, notify.ReasonReloadFail, d.Message+", but: "+explain(err)))
+}
+
+// explain is an error as it may be told to everybody. The API server's answer to an object that is invalid quotes values
+// of it, which may be secret: only the fields are named.
+func explain(err error) string {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return err.Error()
+	}
+	var fields []string
+	for _, cause := range status.Status().Details.Causes {
+		fields = append(fields, cause.Field)
+	}
+	return "the workload is invalid: " + strings.Join(fields, ", ")
 }
 
 func warning(w plan.Workload, reason, message string) notify.Event {

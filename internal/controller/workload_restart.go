@@ -15,12 +15,17 @@ const (
 	// conflictAgain is the first wait after a conflict: about as long as a watch event takes. Later ones double.
 	conflictAgain = 20 * time.Millisecond
 	conflictMost  = 2 * time.Second
+	// adoptionAgain is when to look again at a restart that others were faster to have.
+	adoptionAgain = 2 * time.Second
 )
 
 // restart writes the template, then the record: a restart without a record is recognised as ours and adopted, a record
 // without its restart would be a change that is missed.
 func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d plan.Decision) (ctrl.Result, error) {
 	now := r.options.Now()
+	if d.Adoption && !r.adoption.AllowN(now, 1) {
+		return ctrl.Result{RequeueAfter: adoptionAgain}, r.record(d.Entry)
+	}
 	after, err := r.workloads.Restart(ctx, w, d.Value)
 	switch {
 	case err == nil, errors.Is(err, workload.ErrStripped):
@@ -29,17 +34,16 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 		if recordErr := r.record(plan.Restarted(d.Entry, d.Value, now)); recordErr != nil {
 			return ctrl.Result{}, recordErr
 		}
-		if d.Adoption {
-			r.adoption.AllowN(now, 1)
-		}
 		if err != nil {
 			r.reportFailure(w, t, d, err)
-			return ctrl.Result{}, nil
+			return ctrl.Result{RequeueAfter: interval}, nil
 		}
 		r.reportRestart(w, t, d, now)
 		return ctrl.Result{RequeueAfter: interval}, nil
 	case errors.Is(err, workload.ErrGone):
-		return ctrl.Result{}, nil // its deletion is on the way
+		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
+	case ctx.Err() != nil:
+		return ctrl.Result{}, err // cut off by the end of the process, not refused
 	case errors.Is(err, workload.ErrConflict):
 		t.conflicts++
 		if err := r.record(d.Entry); err != nil {

@@ -77,6 +77,9 @@ func (k Key) Equal(o Key) bool { return hmac.Equal(k.secret[:], o.secret[:]) }
 // Material is the key material, to be stored where only the controller can read it.
 func (k Key) Material() []byte { return append([]byte(nil), k.secret[:]...) }
 
+// ID names the key without telling anything about it, so that digests made with another are recognised.
+func (k Key) ID() string { return k.Bytes("key").String() }
+
 // Content is the digested data of one source: a digest for each key that it holds.
 type Content map[string]Digest
 

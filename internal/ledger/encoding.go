@@ -15,8 +15,8 @@ import (
 	"github.com/flux-reloader/reloader/internal/reference"
 )
 
-// Format numbers the encoding of entries. Decode reads this one and the one before it, so that a controller and the one
-// it replaces read each other's records.
+// Format numbers the encoding of entries. Whoever raises it lets Decode read the one before as well, so that an upgrade
+// forgets nothing.
 const Format = 1
 
 // MaxSize is the size in bytes above which Encode leaves tags out.

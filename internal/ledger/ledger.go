@@ -128,6 +128,16 @@ func (s Source) ChangedKeys(content digest.Content, scope reference.Scope) (keys
 	return keys, true
 }
 
+// Complete reports whether every one of these sources has been entered, and none of them provisionally.
+func (e *Entry) Complete(sources []reference.Source) bool {
+	for _, source := range sources {
+		if s, entered := e.Sources[source]; !entered || s.Provisional {
+			return false
+		}
+	}
+	return true
+}
+
 // Clone copies the entry so that the copy's sources can be changed. Tags are shared: they are never changed in place.
 func (e *Entry) Clone() *Entry {
 	if e == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,28 +39,45 @@ func (s *Store) Load(ctx context.Context) error {
 	s.sequence = s.epoch << 32 // records of a later epoch are later
 	s.bootstrap = len(found) == 0
 	s.mu.Unlock()
-	if len(found) == 0 {
-		return s.makeFirst(ctx)
+	if len(found) > 0 {
+		return s.takeOver(ctx, found)
 	}
-	return s.takeOver(ctx, found)
+	err = s.makeFirst(ctx)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	// Somebody took its label away.
+	first := s.options.configMap(0)
+	if err := s.options.Client.Get(ctx, client.ObjectKeyFromObject(first), first); err != nil {
+		return fmt.Errorf("reading ledger shard %s: %w", first.Name, err)
+	}
+	s.mu.Lock()
+	s.epoch = max(s.epoch, epochOf(first)+1)
+	s.sequence = s.epoch << 32
+	s.bootstrap = false
+	s.mu.Unlock()
+	return s.takeOver(ctx, map[int]*corev1.ConfigMap{0: first})
 }
 
 func (s *Store) makeFirst(ctx context.Context) error {
 	s.mu.Lock()
 	first := newShard(0)
-	s.shards[0] = first
 	cm, annotations := s.options.configMap(0), s.shardAnnotations(0)
 	s.mu.Unlock()
 	if err := s.send(ctx, cm, annotations, batch{}); err != nil {
 		return fmt.Errorf("making the first ledger shard: %w", err)
 	}
 	first.resourceVersion = cm.ResourceVersion
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shards[0] = first
 	return nil
 }
 
 func (s *Store) takeOver(ctx context.Context, found map[int]*corev1.ConfigMap) error {
 	sequences := map[types.UID]uint64{}
-	for number, cm := range found {
+	for _, number := range slices.Sorted(maps.Keys(found)) {
+		cm := found[number]
 		if err := s.claim(ctx, cm); err != nil {
 			return err
 		}
@@ -71,6 +90,7 @@ func (s *Store) takeOver(ctx context.Context, found map[int]*corev1.ConfigMap) e
 	if s.shards[0] == nil {
 		s.shards[0] = newShard(0)
 	}
+	s.wake() // for what was read and is not to stay
 	return nil
 }
 
@@ -81,6 +101,7 @@ func (s *Store) claim(ctx context.Context, cm *corev1.ConfigMap) error {
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 			"resourceVersion": cm.ResourceVersion,
 			"annotations":     map[string]any{epochAnnotation: fmt.Sprint(s.epoch)},
+			"labels":          s.options.labels(),
 		}})
 		if err != nil {
 			return fmt.Errorf("encoding the ledger's epoch: %w", err)
@@ -106,15 +127,20 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 	shard := newShard(number)
 	shard.resourceVersion = cm.ResourceVersion
 	s.shards[number] = shard
-	if number == 0 {
-		_, s.bootstrap = cm.Annotations[bootstrapAnnotation]
+	if _, marked := cm.Annotations[bootstrapAnnotation]; marked {
+		s.bootstrap = true
+	}
+	if cm.Annotations[keyAnnotation] != s.options.KeyID {
+		s.lose(shard, cm)
+		return
 	}
 	for key, text := range cm.Data {
 		uid := types.UID(key)
 		entry, sequence, err := ledger.Decode([]byte(text))
 		if err != nil || entry.UID != uid {
-			s.options.Log.Error(err, "a ledger record cannot be read and is taken as lost", "shard", cm.Name, "key", key)
-			shard.removed[uid] = true
+			s.options.Log.Error(err, "a ledger record cannot be read and is lost: its workload is met for the first time",
+				"shard", cm.Name, "key", key)
+			shard.removed[uid], s.bootstrap = true, true
 			continue
 		}
 		if h, twice := s.entries[uid]; twice {
@@ -126,16 +152,25 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 		}
 		sequences[uid] = sequence
 		s.entries[uid] = &held{entry: entry, encoded: []byte(text), shard: number, stored: entry}
-		s.named(entry)
+		if other, taken := s.names[entry.Workload]; !taken || sequence > sequences[other] {
+			s.names[entry.Workload] = uid
+		}
 		shard.sizes[uid] = len(text)
 		shard.size += len(text)
 	}
 }
 
-// named keeps the entry of the object that had the name last.
-func (s *Store) named(entry *ledger.Entry) {
-	if other, ok := s.entries[s.names[entry.Workload]]; ok && other.entry.AbsentSince.IsZero() && !entry.AbsentSince.IsZero() {
-		return
+// lose drops what was recorded with another key: nothing can be compared to it. All workloads are met for the first time
+// then, as if there had been no ledger.
+func (s *Store) lose(shard *shard, cm *corev1.ConfigMap) {
+	s.options.Log.Info("the ledger was made with another digest key and is lost: every workload is met for the first time, "+
+		"changes made since are missed", "shard", cm.Name, "records", len(cm.Data))
+	s.bootstrap = true
+	for key := range cm.Data {
+		shard.removed[types.UID(key)] = true
 	}
-	s.names[entry.Workload] = entry.UID
+	shard.annotations = true
+	if first := s.shards[0]; first != nil {
+		first.annotations = true
+	}
 }

@@ -144,7 +144,9 @@ func (s *Store) send(ctx context.Context, cm *corev1.ConfigMap, annotations map[
 		}
 		return s.options.Client.Create(ctx, cm)
 	}
-	metadata := map[string]any{"resourceVersion": cm.ResourceVersion, "annotations": annotations}
+	metadata := map[string]any{
+		"resourceVersion": cm.ResourceVersion, "annotations": annotations, "labels": s.options.labels(),
+	}
 	patch, err := json.Marshal(map[string]any{"metadata": metadata, "data": b.data})
 	if err != nil {
 		return fmt.Errorf("encoding ledger shard %s: %w", cm.Name, err)
@@ -153,7 +155,7 @@ func (s *Store) send(ctx context.Context, cm *corev1.ConfigMap, annotations map[
 }
 
 func (s *Store) shardAnnotations(number int) map[string]any {
-	annotations := map[string]any{epochAnnotation: strconv.FormatUint(s.epoch, 10)}
+	annotations := map[string]any{epochAnnotation: strconv.FormatUint(s.epoch, 10), keyAnnotation: s.options.KeyID}
 	if number == 0 {
 		annotations[bootstrapAnnotation] = nil
 		if s.bootstrap {

@@ -32,6 +32,8 @@ const (
 
 	// epochAnnotation numbers the replicas that have owned the ledger, one after another.
 	epochAnnotation = "reloader.contrib.fluxcd.io/ledger-epoch"
+	// keyAnnotation names the key that a shard's digests were made with.
+	keyAnnotation = "reloader.contrib.fluxcd.io/ledger-key"
 	// bootstrapAnnotation is on the first shard until every workload that was there when the ledger was made has been
 	// entered.
 	bootstrapAnnotation = "reloader.contrib.fluxcd.io/ledger-bootstrap"
@@ -59,6 +61,8 @@ type Options struct {
 	Namespace string
 	// Instance tells the ledgers of controllers apart that share the namespace; empty for the only one.
 	Instance string
+	// KeyID names the key of all digests. What was recorded with another key is lost.
+	KeyID string
 }
 
 // Store holds the ledger in memory and writes what changes.
@@ -282,9 +286,9 @@ func (s *Store) retry(ctx context.Context) {
 
 // Flush writes everything that is not written yet. It is called after the last restart and before the lease is given up.
 func (s *Store) Flush(ctx context.Context) error {
-	const passes = 3 // an entry that moves between shards takes two, a conflict one more
-	for range passes {
-		if err := s.write(ctx, true); err != nil {
+	// What is urgent first. An entry that moves between shards takes two passes, a conflict one more.
+	for _, lazy := range []bool{false, true, true, true} {
+		if err := s.write(ctx, lazy); err != nil {
 			return err
 		}
 	}

@@ -1,5 +1,6 @@
 // Package notify tells people what Reloader did: Kubernetes Events on the workloads, and, if asked to, the same events
-// to Flux's notification-controller. Nothing here ever holds up a restart.
+// to Flux's notification-controller. That knows Alerts on Flux's own kinds only: events about a workload reach its log,
+// until they can be told about the Flux object that owns it. Nothing here ever holds up a restart.
 package notify
 
 import (
@@ -81,12 +82,21 @@ func (r *Recorder) Send(e Event) {
 	}
 }
 
-// Start posts events to notification-controller, one after another, until the context ends.
+// Start posts events to notification-controller, one after another, until the context ends. It does not wait for the
+// last one: a request that is retried may take longer than a shutdown.
 func (r *Recorder) Start(ctx context.Context) error {
+	if r.flux != nil {
+		go r.post(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (r *Recorder) post(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case e := <-r.queue:
 			r.flux.Event(&e.Object, e.kind(), e.Reason, e.Message)
 		}

@@ -79,3 +79,28 @@ func TestSendNeverBlocks(t *testing.T) {
 		r.Send(event("restarted"))
 	}
 }
+
+// A request that hangs must not hold up the end of the process, and with it the release of the lease.
+func TestStopDoesNotWait(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-release
+	}))
+	defer server.Close()
+	defer close(release)
+	log := funcr.New(func(_, _ string) {}, funcr.Options{})
+	r, err := New(log, runtime.NewScheme(), &record.FakeRecorder{}, server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error)
+	go func() { stopped <- r.Start(ctx) }()
+	r.Send(event("restarted"))
+	<-arrived
+	stop()
+	if err := <-stopped; err != nil { // the server answers only after this
+		t.Error(err)
+	}
+}

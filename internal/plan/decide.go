@@ -185,18 +185,11 @@ func (d *decider) judge(suspects []int) *Decision {
 // rollout that dropped them is proven.
 func (d *decider) enter(f finding, provisional bool) {
 	if f.condition == first && f.equal {
-		f.use.Scope = union(f.record.Scope, f.use.Scope)
+		f.use.Scope = f.record.Scope.Union(f.use.Scope)
 	}
 	record := entered(d.in.Key, f)
 	record.Provisional = provisional
 	d.entry.Sources[f.use.Source] = record
-}
-
-func union(a, b reference.Scope) reference.Scope {
-	if a.All || b.All {
-		return reference.Scope{All: true}
-	}
-	return reference.Keys(slices.Concat(a.Keys, b.Keys)...)
 }
 
 func (d *decider) differs() bool { return slices.ContainsFunc(d.findings, finding.differs) }

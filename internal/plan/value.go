@@ -47,12 +47,16 @@ func Restarted(e *ledger.Entry, value string, now time.Time) *ledger.Entry {
 	if e.Throttle.Before(now) {
 		e.Throttle = now
 	}
+	if most := now.Add(throttleBurst * throttleInterval); e.Throttle.After(most) {
+		e.Throttle = most
+	}
 	e.Throttle = e.Throttle.Add(throttleInterval)
 	return e
 }
 
-// throttled returns how long the next restart has to wait.
+// throttled returns how long the next restart has to wait. The record may be another replica's, whose clock was ahead:
+// no wait is longer than what one restart costs.
 func throttled(e *ledger.Entry, now time.Time) time.Duration {
 	free := now.Add((throttleBurst - 1) * throttleInterval)
-	return max(0, e.Throttle.Sub(free))
+	return min(throttleInterval, max(0, e.Throttle.Sub(free)))
 }

@@ -20,7 +20,7 @@ func (c *collector) add(kind Kind, name string, scope Scope, optional *bool) {
 	source := Source{Kind: kind, Namespace: c.namespace, Name: name}
 	use, known := c.uses[source]
 	use.Optional = (optional != nil && *optional) && (!known || use.Optional)
-	use.Source, use.Scope = source, use.Scope.union(scope)
+	use.Source, use.Scope = source, use.Scope.Union(scope)
 	c.uses[source] = use
 }
 
@@ -73,7 +73,7 @@ func (c *collector) volume(v *corev1.Volume, mounts []corev1.VolumeMount) {
 func visible(items []corev1.KeyToPath, mounts []corev1.VolumeMount) Scope {
 	var scope Scope
 	for _, m := range mounts {
-		scope = scope.union(shown(items, m))
+		scope = scope.Union(shown(items, m))
 	}
 	return scope
 }

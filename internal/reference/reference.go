@@ -61,7 +61,8 @@ func Keys(keys ...string) Scope {
 	return Scope{Keys: slices.Compact(keys)}
 }
 
-func (s Scope) union(o Scope) Scope {
+// Union is the scope of what either shows.
+func (s Scope) Union(o Scope) Scope {
 	if s.All || o.All {
 		return Scope{All: true}
 	}

@@ -115,24 +115,33 @@ func (s *Store) Get(source reference.Source) plan.Source {
 	}
 }
 
+// Refused is the number of watches that the API server refuses.
+func (s *Store) Refused() int {
+	n := 0
+	for _, informers := range s.informers {
+		n += len(informers.Refusals())
+	}
+	return n
+}
+
 // Len is the number of sources of a kind that are held.
 func (s *Store) Len(kind reference.Kind) int { return s.informers[kind].Len() }
 
 // Added implements watch.Handler.
-func (s *Store) Added(kept any, initial bool) {
+func (s *Store) Added(kept any, origin watch.Origin) {
 	o, ok := kept.(*object)
 	if !ok {
 		return
 	}
 	observed := o.observed
 	observed.SeenAt = s.options.Now()
-	observed.Live = !initial && s.live(observed)
+	observed.Live = origin == watch.Watched && s.live(observed)
 	s.set(o.source, observed)
-	s.options.Changed(o.source, initial)
+	s.options.Changed(o.source, origin == watch.Initial)
 }
 
 // Updated implements watch.Handler. A write that leaves the content as it is concerns nobody, and moves no time.
-func (s *Store) Updated(before, after any) {
+func (s *Store) Updated(before, after any, origin watch.Origin) {
 	older, ok := before.(*object)
 	newer, isObject := after.(*object)
 	if !ok || !isObject {
@@ -148,10 +157,14 @@ func (s *Store) Updated(before, after any) {
 		s.set(newer.source, observed)
 		return
 	}
-	observed.SeenAt, observed.Timing = s.options.Now(), plan.Inexact
-	if observed.Changed.After(older.observed.Changed) {
-		observed.Timing = plan.Exact
-		observed.Live = s.live(observed)
+	observed.SeenAt = s.options.Now()
+	switch moved := observed.Changed.After(older.observed.Changed); {
+	case origin != watch.Watched:
+		observed.Timing = plan.Listed
+	case moved:
+		observed.Timing, observed.Live = plan.Exact, s.live(observed)
+	default:
+		observed.Timing = plan.Inexact
 	}
 	s.set(newer.source, observed)
 	s.options.Changed(newer.source, false)
@@ -175,7 +188,7 @@ func (s *Store) set(source reference.Source, observed plan.Source) {
 	s.states[source] = observed
 }
 
-// live reports whether the change is so recent that it was seen as it happened, and not in a list after a lost watch.
+// live reports whether the change is so recent that it was seen as it happened, and not by a watch that lagged behind.
 func (s *Store) live(observed plan.Source) bool {
 	age := s.options.Now().Sub(observed.Changed)
 	return !observed.Changed.IsZero() && age.Abs() <= liveness

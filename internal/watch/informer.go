@@ -8,8 +8,10 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
@@ -24,6 +26,8 @@ type informer struct {
 
 	mu      sync.Mutex
 	refused error
+	// listed is the resource version of the last list.
+	listed string
 }
 
 func newInformer(log logr.Logger, namespace string, resource Resource, handler Handler) (*informer, error) {
@@ -43,8 +47,14 @@ func newInformer(log logr.Logger, namespace string, resource Resource, handler H
 	}
 	var err error
 	i.handled, err = i.shared.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    handler.Added,
-		UpdateFunc: handler.Updated,
+		AddFunc: func(object any, initial bool) {
+			origin := Initial
+			if !initial {
+				origin = i.origin(object)
+			}
+			handler.Added(object, origin)
+		},
+		UpdateFunc: func(before, after any) { handler.Updated(before, after, i.origin(after)) },
 		DeleteFunc: func(object any) {
 			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = gone.Obj
@@ -65,6 +75,11 @@ func (i *informer) list(ctx context.Context, options metav1.ListOptions) (runtim
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
 	i.answered(err)
+	if err == nil {
+		if accessor, err := meta.ListAccessor(list); err == nil {
+			i.setListed(accessor.GetResourceVersion())
+		}
+	}
 	return list, err
 }
 
@@ -76,7 +91,68 @@ func (i *informer) watch(ctx context.Context, options metav1.ListOptions) (watch
 	events, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Watch(ctx)
 	i.answered(err)
-	return events, err
+	if err != nil || options.SendInitialEvents == nil || !*options.SendInitialEvents {
+		return events, err
+	}
+	return i.streamed(events), nil
+}
+
+// streamed passes on a watch that begins with a list, and notes where the list ends.
+func (i *informer) streamed(events watch.Interface) watch.Interface {
+	passed := make(chan watch.Event)
+	proxy := watch.NewProxyWatcher(passed)
+	go func() {
+		defer close(passed)
+		defer events.Stop()
+		for {
+			select {
+			case event, open := <-events.ResultChan():
+				if !open {
+					return
+				}
+				i.noteEnd(event)
+				select {
+				case passed <- event:
+				case <-proxy.StopChan():
+					return
+				}
+			case <-proxy.StopChan():
+				return
+			}
+		}
+	}()
+	return proxy
+}
+
+func (i *informer) noteEnd(event watch.Event) {
+	if event.Type != watch.Bookmark {
+		return
+	}
+	accessor, err := meta.Accessor(event.Object)
+	if err == nil && accessor.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
+		i.setListed(accessor.GetResourceVersion())
+	}
+}
+
+func (i *informer) setListed(version string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.listed = version
+}
+
+// origin tells events of a list from those of the watch that follows it. Resource versions of one resource are ordered;
+// an event that was still on its way when a list came counts as the list's.
+func (i *informer) origin(kept any) Origin {
+	accessor, err := meta.Accessor(kept)
+	if err != nil {
+		return Relisted
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if order, err := resourceversion.CompareResourceVersion(accessor.GetResourceVersion(), i.listed); err != nil || order <= 0 {
+		return Relisted
+	}
+	return Watched
 }
 
 // answered notes whether the API server lets us see the resource. Errors of another kind change nothing: they pass, and

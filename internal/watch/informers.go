@@ -32,12 +32,25 @@ type Resource struct {
 	Indexers cache.Indexers
 }
 
+// Origin says how an event was learned.
+type Origin int
+
+const (
+	// Initial events are the first list's.
+	Initial Origin = iota
+	// Relisted events were found in a later list, after the watch was lost: they happened at any time since, and there
+	// may have been others in between.
+	Relisted
+	// Watched events came one by one, as they happened.
+	Watched
+)
+
 // Handler is told of every event, one at a time for each namespace that is watched.
 type Handler interface {
-	// Added is called for an object that was not known. Initial is true while the first list is read.
-	Added(object any, initial bool)
-	// Updated is called for an object that was, also when a list after a lost watch shows it.
-	Updated(before, after any)
+	// Added is called for an object that was not known.
+	Added(object any, origin Origin)
+	// Updated is called for an object that was.
+	Updated(before, after any, origin Origin)
 	// Deleted is called with the last known state.
 	Deleted(object any)
 }
@@ -72,10 +85,13 @@ func (i *Informers) Run(ctx context.Context) {
 }
 
 // Get returns what is kept of an object. Known is false if the API server has not said yet, or has stopped saying,
-// whether it exists.
+// whether it exists. Outside the scope there is nothing.
 func (i *Informers) Get(namespace, name string) (object any, exists, known bool) {
 	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
-	if !watched || !informer.current() {
+	if !watched {
+		return nil, false, true
+	}
+	if !informer.current() {
 		return nil, false, false
 	}
 	key := cache.NewObjectName(namespace, name).String()

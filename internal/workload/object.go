@@ -58,8 +58,8 @@ func own(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// templateDigest stands for a pod template. The protobuf encoding sorts maps and leaves unset fields out, so that it is
-// the same in the next version of the API's types.
+// templateDigest stands for a pod template. The protobuf encoding sorts maps and is fast. Another version of the API's
+// types may encode the same template otherwise; then the pods are asked for once more, and nothing restarts.
 func templateDigest(template *corev1.PodTemplateSpec, key digest.Key) digest.Digest {
 	encoded, err := template.Marshal()
 	if err != nil {

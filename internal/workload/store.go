@@ -33,8 +33,8 @@ type Options struct {
 	Log   logr.Logger
 	Scope watch.Scope
 	Kinds []Kind
-	// Client makes a client for an API group version, for watches.
-	Client func(schema.GroupVersion) (rest.Interface, error)
+	// Client makes a client for a kind, for watches.
+	Client func(schema.GroupVersionKind) (rest.Interface, error)
 	Codec  runtime.ParameterCodec
 	// Reader and Writer talk to the API server directly, not to a cache.
 	Reader client.Reader
@@ -58,7 +58,7 @@ type Store struct {
 func New(options Options) (*Store, error) {
 	s := &Store{options: options, kinds: map[string]Kind{}, informers: map[string]*watch.Informers{}}
 	for _, kind := range options.Kinds {
-		restClient, err := options.Client(kind.Version)
+		restClient, err := options.Client(kind.Version.WithKind(kind.Name))
 		if err != nil {
 			return nil, fmt.Errorf("preparing workloads of kind %s: %w", kind.Name, err)
 		}
@@ -124,12 +124,12 @@ func (s *Store) Settled() bool {
 	return true
 }
 
-// Get returns what is observed of a workload. Exists is false if there is none; known is false if the API server has
-// not said, or does not say.
+// Get returns what is observed of a workload. Exists is false if there is none, or none of a kind and in a namespace
+// that are watched; known is false if the API server has not said, or does not say.
 func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) {
 	informers, watched := s.informers[name.Kind]
 	if !watched {
-		return w, false, false
+		return w, false, true
 	}
 	kept, exists, known := informers.Get(name.Namespace, name.Name)
 	if o, ok := kept.(*object); ok {
@@ -164,6 +164,15 @@ func (s *Store) All() []plan.Workload {
 	return all
 }
 
+// Refused is the number of watches that the API server refuses.
+func (s *Store) Refused() int {
+	n := 0
+	for _, informers := range s.informers {
+		n += len(informers.Refusals())
+	}
+	return n
+}
+
 // Len is the number of workloads of a kind that are held.
 func (s *Store) Len(kind string) int {
 	if informers, watched := s.informers[kind]; watched {
@@ -185,9 +194,9 @@ type handler struct {
 	changed func(name ledger.Workload, initial bool)
 }
 
-func (h handler) Added(kept any, initial bool) { h.tell(kept, initial) }
-func (h handler) Updated(_, kept any)          { h.tell(kept, false) }
-func (h handler) Deleted(kept any)             { h.tell(kept, false) }
+func (h handler) Added(kept any, origin watch.Origin) { h.tell(kept, origin == watch.Initial) }
+func (h handler) Updated(_, kept any, _ watch.Origin) { h.tell(kept, false) }
+func (h handler) Deleted(kept any)                    { h.tell(kept, false) }
 
 func (h handler) tell(kept any, initial bool) {
 	if o, ok := kept.(*object); ok {

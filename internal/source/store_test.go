@@ -1,0 +1,254 @@
+package source
+
+import (
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+// told is one call of Options.Changed.
+type told struct {
+	Name    string
+	Initial bool
+}
+
+// fixture is a store that watches nothing and is told of events by the test.
+type fixture struct {
+	t     *testing.T
+	store *Store
+	key   digest.Key
+	now   time.Time
+	told  []told
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, key: testKey(t), now: clock.Add(time.Hour)}
+	store, err := New(Options{
+		Log: logr.Discard(), Scope: watch.AllNamespaces(), Codec: clientgoscheme.ParameterCodec, Key: f.key,
+		Now: func() time.Time { return f.now },
+		Changed: func(s reference.Source, initial bool) {
+			f.told = append(f.told, told{s.Name, initial})
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.store = store
+	return f
+}
+
+// object is a Secret as the informers keep it, its data last written at a time.
+func (f *fixture) object(version string, data map[string][]byte, written time.Time) *object {
+	s := &corev1.Secret{ObjectMeta: meta("tls"), Data: data}
+	s.ResourceVersion = version
+	if !written.IsZero() {
+		s.ManagedFields = []metav1.ManagedFieldsEntry{wrote("writer", "f:data", written)}
+	}
+	return keep(f.key)(s).(*object)
+}
+
+func (f *fixture) state() plan.Source {
+	f.t.Helper()
+	return f.store.states[reference.Source{Kind: reference.Secret, Namespace: "apps", Name: "tls"}]
+}
+
+func (f *fixture) wantTold(want ...told) {
+	f.t.Helper()
+	if diff := cmp.Diff(want, f.told); diff != "" {
+		f.t.Errorf("told (-want +got):\n%s", diff)
+	}
+	f.told = nil
+}
+
+func data(pairs ...string) map[string][]byte {
+	m := map[string][]byte{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = []byte(pairs[i+1])
+	}
+	return m
+}
+
+func TestAdded(t *testing.T) {
+	tests := map[string]struct {
+		origin  watch.Origin
+		written time.Duration // before now; negative for unknown
+		live    bool
+	}{
+		"in the first list":            {origin: watch.Initial, written: 0, live: false},
+		"as it was written":            {origin: watch.Watched, written: time.Second, live: true},
+		"by a watch that lags behind":  {origin: watch.Watched, written: time.Minute, live: false},
+		"in a list after a lost watch": {origin: watch.Relisted, written: time.Second, live: false},
+		"at an unknown time":           {origin: watch.Watched, written: -1, live: false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			var written time.Time
+			if test.written >= 0 {
+				written = f.now.Add(-test.written)
+			}
+			f.store.Added(f.object("1", data("a", "1"), written), test.origin)
+			got := f.state()
+			if got.State != plan.Present || got.Live != test.live || !got.SeenAt.Equal(f.now) || got.Timing != plan.Listed || !got.Changed.Equal(written) {
+				t.Errorf("observed %+v", got)
+			}
+			f.wantTold(told{"tls", test.origin == watch.Initial})
+		})
+	}
+}
+
+func TestUpdated(t *testing.T) {
+	const minute = time.Minute
+	tests := map[string]struct {
+		before, after map[string][]byte
+		moved         time.Duration // of the time of the last data write
+		told          bool
+		timing        plan.Timing
+		live          bool
+	}{
+		"a label":                          {before: data("a", "1"), after: data("a", "1"), moved: 0},
+		"a label by the data's manager":    {before: data("a", "1"), after: data("a", "1"), moved: minute},
+		"a value":                          {before: data("a", "1"), after: data("a", "2"), moved: minute, told: true, timing: plan.Exact, live: true},
+		"a value within the same second":   {before: data("a", "1"), after: data("a", "2"), moved: 0, told: true, timing: plan.Inexact},
+		"a key is removed":                 {before: data("a", "1", "b", "1"), after: data("a", "1"), moved: 0, told: true, timing: plan.Inexact},
+		"a key is removed, the time moves": {before: data("a", "1", "b", "1"), after: data("a", "1"), moved: minute, told: true, timing: plan.Exact, live: true},
+		"a key is added":                   {before: data("a", "1"), after: data("a", "1", "b", "1"), moved: minute, told: true, timing: plan.Exact, live: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			written := f.now
+			before := f.object("1", test.before, written)
+			f.store.Added(before, watch.Initial)
+			first := f.state()
+			f.told = nil
+
+			f.now = f.now.Add(minute)
+			after := f.object("2", test.after, written.Add(test.moved))
+			f.store.Updated(before, after, watch.Watched)
+			want := after.observed
+			want.SeenAt, want.Timing, want.Live = f.now, test.timing, test.live
+			if !test.told {
+				want = first
+				want.ResourceVersion = "2"
+			}
+			if diff := cmp.Diff(want, f.state()); diff != "" {
+				t.Errorf("observed (-want +got):\n%s", diff)
+			}
+			if test.told {
+				f.wantTold(told{"tls", false})
+			} else {
+				f.wantTold()
+			}
+		})
+	}
+}
+
+// A list after a lost watch shows the last of the changes that were made meanwhile: a key may have been removed since, and
+// a pod may have read what was there before.
+func TestUpdatedInALaterList(t *testing.T) {
+	f := newFixture(t)
+	before := f.object("1", data("a", "1"), f.now)
+	f.store.Added(before, watch.Initial)
+	f.now = f.now.Add(time.Hour)
+	f.store.Updated(before, f.object("2", data("a", "2"), f.now), watch.Relisted)
+	if got := f.state(); got.Live || got.Timing != plan.Listed {
+		t.Errorf("observed %+v", got)
+	}
+}
+
+// A watch that lags behind shows each change, but none as it happens.
+func TestUpdatedLate(t *testing.T) {
+	f := newFixture(t)
+	before := f.object("1", data("a", "1"), f.now)
+	f.store.Added(before, watch.Initial)
+	f.now = f.now.Add(time.Hour)
+	f.store.Updated(before, f.object("2", data("a", "2"), f.now.Add(-30*time.Minute)), watch.Watched)
+	if got := f.state(); got.Live || got.Timing != plan.Exact {
+		t.Errorf("observed %+v", got)
+	}
+}
+
+// The times of a change survive later writes that leave the content as it is.
+func TestUpdatedKeepsTheTimeOfTheChange(t *testing.T) {
+	f := newFixture(t)
+	first := f.object("1", data("a", "1"), f.now)
+	f.store.Added(first, watch.Initial)
+	f.now = f.now.Add(time.Minute)
+	second := f.object("2", data("a", "2"), f.now)
+	f.store.Updated(first, second, watch.Watched)
+	changed := f.state()
+	f.now = f.now.Add(time.Minute)
+	f.store.Updated(second, f.object("3", data("a", "2"), f.now), watch.Watched)
+	changed.ResourceVersion = "3"
+	if diff := cmp.Diff(changed, f.state()); diff != "" {
+		t.Errorf("observed (-want +got):\n%s", diff)
+	}
+}
+
+// An object that was deleted and made again while no watch was open comes as an update: it is another object.
+func TestUpdatedToAnotherObject(t *testing.T) {
+	f := newFixture(t)
+	before := f.object("1", data("a", "1"), f.now)
+	f.store.Added(before, watch.Initial)
+	f.told = nil
+	after := f.object("2", data("a", "1"), f.now)
+	after.observed.UID = types.UID("uid-2")
+	f.store.Updated(before, after, watch.Watched)
+	if got := f.state(); got.UID != "uid-2" {
+		t.Errorf("observed %+v", got)
+	}
+	f.wantTold()
+}
+
+func TestDeleted(t *testing.T) {
+	f := newFixture(t)
+	kept := f.object("1", data("a", "1"), f.now)
+	f.store.Added(kept, watch.Initial)
+	f.told = nil
+	f.store.Deleted(kept)
+	if got := f.state(); got.State != plan.Unknown {
+		t.Errorf("observed %+v", got)
+	}
+	f.wantTold(told{"tls", false})
+}
+
+func TestForeignObjectsAreIgnored(t *testing.T) {
+	f := newFixture(t)
+	kept := f.object("1", data("a", "1"), f.now)
+	f.store.Added("foreign", watch.Watched)
+	f.store.Updated("foreign", kept, watch.Watched)
+	f.store.Updated(kept, "foreign", watch.Watched)
+	f.store.Deleted("foreign")
+	f.wantTold()
+	if len(f.store.states) != 0 {
+		t.Errorf("states %v", f.store.states)
+	}
+}
+
+// Before the API server has said whether a source exists, it is neither present nor absent.
+func TestGetBeforeTheFirstList(t *testing.T) {
+	f := newFixture(t)
+	f.store.Added(f.object("1", data("a", "1"), f.now), watch.Initial)
+	for _, name := range []string{"tls", "other"} {
+		got := f.store.Get(reference.Source{Kind: reference.Secret, Namespace: "apps", Name: name})
+		if got.State != plan.Unknown {
+			t.Errorf("%s: observed %+v", name, got)
+		}
+	}
+	if f.store.Settled() {
+		t.Error("settled before the API server has answered")
+	}
+}

@@ -1,0 +1,43 @@
+package watch
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestScope(t *testing.T) {
+	tests := map[string]struct {
+		scope    Scope
+		includes map[string]bool
+		watchOf  map[string]string
+	}{
+		"all":     {AllNamespaces(), map[string]bool{"a": true, "b": true}, map[string]string{"a": "", "b": ""}},
+		"nothing": {Namespaces(), map[string]bool{"a": false}, map[string]string{"a": "a"}},
+		"some":    {Namespaces("b", "a", "b"), map[string]bool{"a": true, "b": true, "c": false}, map[string]string{"a": "a", "c": "c"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			for namespace, want := range test.includes {
+				if got := test.scope.Includes(namespace); got != want {
+					t.Errorf("includes %s: %t", namespace, got)
+				}
+			}
+			for namespace, want := range test.watchOf {
+				if got := test.scope.watchOf(namespace); got != want {
+					t.Errorf("watch of %s: %q", namespace, got)
+				}
+			}
+		})
+	}
+}
+
+func TestNamespacesAreWatchedOnce(t *testing.T) {
+	names := []string{"b", "a", "b"}
+	if diff := cmp.Diff([]string{"a", "b"}, Namespaces(names...).namespaces); diff != "" {
+		t.Errorf("namespaces (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"b", "a", "b"}, names); diff != "" {
+		t.Errorf("the argument was changed (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,222 @@
+package workload
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+func running(at time.Time) corev1.ContainerStatus {
+	return corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(at)}}}
+}
+
+func ended(at time.Time) corev1.ContainerStatus {
+	return corev1.ContainerStatus{State: corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(at), FinishedAt: metav1.NewTime(at.Add(time.Hour))},
+	}}
+}
+
+func waiting() corev1.ContainerStatus {
+	return corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}
+}
+
+func TestStarts(t *testing.T) {
+	at := func(seconds int) time.Time { return clock.Add(time.Duration(seconds) * time.Second) }
+	tests := map[string]struct {
+		containers  int
+		inits, apps []corev1.ContainerStatus
+		first, last time.Time
+	}{
+		"nothing has started":   {containers: 1},
+		"one runs":              {containers: 1, apps: []corev1.ContainerStatus{running(at(5))}, first: at(5), last: at(5)},
+		"two run":               {containers: 2, apps: []corev1.ContainerStatus{running(at(9)), running(at(5))}, first: at(5), last: at(9)},
+		"one of two waits":      {containers: 2, apps: []corev1.ContainerStatus{running(at(5)), waiting()}, first: at(5)},
+		"one of two is unknown": {containers: 2, apps: []corev1.ContainerStatus{running(at(5))}, first: at(5)},
+		"it has ended":          {containers: 1, apps: []corev1.ContainerStatus{ended(at(5))}, first: at(5), last: at(5)},
+		"an init container has ended": {
+			containers: 1, inits: []corev1.ContainerStatus{ended(at(2))}, apps: []corev1.ContainerStatus{running(at(5))}, first: at(2), last: at(5),
+		},
+		"an init container runs":  {containers: 1, inits: []corev1.ContainerStatus{running(at(2))}, apps: []corev1.ContainerStatus{waiting()}, first: at(2)},
+		"an init container waits": {containers: 1, inits: []corev1.ContainerStatus{waiting()}, apps: []corev1.ContainerStatus{waiting()}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{
+				Spec:   corev1.PodSpec{Containers: make([]corev1.Container, test.containers)},
+				Status: corev1.PodStatus{InitContainerStatuses: test.inits, ContainerStatuses: test.apps},
+			}
+			got := observePod(pod, true)
+			if !got.FirstStart.Equal(test.first) || !got.LastStart.Equal(test.last) {
+				t.Errorf("first %s, last %s; want %s, %s", got.FirstStart, got.LastStart, test.first, test.last)
+			}
+		})
+	}
+}
+
+func TestActive(t *testing.T) {
+	deleted := metav1.NewTime(clock)
+	tests := map[string]struct {
+		pod  corev1.Pod
+		want bool
+	}{
+		"pending":     {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending}}, true},
+		"running":     {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}, true},
+		"unknown":     {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodUnknown}}, true},
+		"failed":      {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed}}, false},
+		"succeeded":   {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}, false},
+		"terminating": {corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &deleted}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := active(&test.pod); got != test.want {
+				t.Errorf("active %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// newStore is a store that watches nothing, over these objects.
+func newStore(t *testing.T, objects ...client.Object) *Store {
+	t.Helper()
+	c := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).Build()
+	s, err := New(Options{
+		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec,
+		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return nil, nil },
+		Reader: c, Writer: c, Key: testKey(t), Changed: func(ledger.Workload, bool) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var webName = ledger.Workload{Kind: "Deployment", Namespace: "apps", Name: "web"}
+
+// rolloutOf asks for the rollout as Rollout does, but takes the owner from the object instead of a watch.
+func rolloutOf(t *testing.T, s *Store, d *appsv1.Deployment) *plan.Rollout {
+	t.Helper()
+	owner := Owner{Namespace: d.Namespace, UID: d.UID, Selector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels)}
+	pods, err := s.pods(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revisions, err := replicaSets(t.Context(), s.options.Reader, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := s.Live(t.Context(), webName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rollout(live, pods, revisions)
+}
+
+func replicaSet(name, revision string, created time.Time, owner *appsv1.Deployment) *appsv1.ReplicaSet {
+	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "apps", Name: name, UID: types.UID("uid-" + name), Labels: map[string]string{"app": "web"},
+		CreationTimestamp: metav1.NewTime(created), Annotations: map[string]string{revisionAnnotation: revision},
+	}}
+	rs.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "apps/v1", Kind: "Deployment", Name: owner.Name, UID: owner.UID, Controller: ptr.To(true),
+	}}
+	return rs
+}
+
+func pod(name string, created time.Time, owner *appsv1.ReplicaSet) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "apps", Name: name, Labels: map[string]string{"app": "web"}, CreationTimestamp: metav1.NewTime(created),
+	}}
+	p.Status.Phase = corev1.PodRunning
+	if owner != nil {
+		p.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: "apps/v1", Kind: "ReplicaSet", Name: owner.Name, UID: owner.UID, Controller: ptr.To(true),
+		}}
+	}
+	return p
+}
+
+func TestRollout(t *testing.T) {
+	d := web()
+	stranger := web(func(d *appsv1.Deployment) { d.Name, d.UID = "stranger", "uid-stranger" })
+	older, newer := replicaSet("older", "9", clock, d), replicaSet("newer", "10", clock.Add(time.Minute), d)
+	foreign := replicaSet("foreign", "11", clock.Add(time.Hour), stranger)
+	carries := pod("new", clock.Add(time.Minute), newer)
+	carries.Annotations = map[string]string{v1alpha1.ConfigDigestAnnotation: "value"}
+	failed := pod("failed", clock, older)
+	failed.Status.Phase = corev1.PodFailed
+	s := newStore(t, d, older, newer, foreign, carries, failed,
+		pod("old", clock, older), pod("foreign", clock, foreign), pod("lonely", clock, nil))
+
+	got := rolloutOf(t, s, d)
+	if !got.Born.Equal(clock.Add(time.Minute)) {
+		t.Errorf("born %s: the greatest revision counts, as a number", got.Born)
+	}
+	want := []plan.Pod{
+		{Name: "new", Created: clock.Add(time.Minute), Current: true, Value: "value"}, {Name: "old", Created: clock},
+	}
+	if diff := cmp.Diff(want, got.Pods); diff != "" {
+		t.Errorf("pods (-want +got):\n%s", diff)
+	}
+	if got.Workload.UID != d.UID {
+		t.Errorf("workload %+v", got.Workload)
+	}
+}
+
+func TestRolloutWithoutRevisions(t *testing.T) {
+	got := rolloutOf(t, newStore(t, web()), web())
+	if !got.Born.IsZero() || len(got.Pods) != 0 {
+		t.Errorf("rollout %+v", got)
+	}
+}
+
+func TestRolloutOfNothing(t *testing.T) {
+	s := newStore(t)
+	if _, err := s.Rollout(t.Context(), webName); !errors.Is(err, ErrGone) {
+		t.Errorf("error %v, want %v", err, ErrGone)
+	}
+	if _, err := s.Live(t.Context(), webName); !apierrors.IsNotFound(err) {
+		t.Errorf("error %v, want NotFound", err)
+	}
+	other := ledger.Workload{Kind: "Widget", Namespace: "apps", Name: "web"}
+	if _, err := s.Rollout(t.Context(), other); !errors.Is(err, ErrKind) {
+		t.Errorf("error %v, want %v", err, ErrKind)
+	}
+}
+
+func TestRolloutOfManyPods(t *testing.T) {
+	d := web()
+	rs := replicaSet("only", "1", clock, d)
+	objects := []client.Object{d, rs}
+	for i := range pageSize + 1 {
+		objects = append(objects, pod(fmt.Sprintf("web-%d", i), clock, rs))
+	}
+	got := rolloutOf(t, newStore(t, objects...), d)
+	if len(got.Pods) != pageSize+1 {
+		t.Errorf("%d pods", len(got.Pods))
+	}
+	if !strings.HasPrefix(got.Pods[0].Name, "web-") || !got.Pods[0].Current {
+		t.Errorf("pod %+v", got.Pods[0])
+	}
+}

@@ -1,0 +1,154 @@
+package workload
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/ledger"
+)
+
+// writer answers a patch with an error, or with an object that carries a value.
+type writer struct {
+	client.Writer
+	err   error
+	value string
+
+	kind    types.PatchType
+	body    []byte
+	options client.PatchOptions
+}
+
+func (w *writer) Patch(_ context.Context, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+	w.kind = patch.Type()
+	w.options = client.PatchOptions{}
+	w.options.ApplyOptions(options)
+	var err error
+	if w.body, err = patch.Data(object); err != nil {
+		return err
+	}
+	answer := web(func(d *appsv1.Deployment) {
+		d.Generation++
+		if w.value != "" {
+			d.Spec.Template.Annotations = map[string]string{v1alpha1.ConfigDigestAnnotation: w.value}
+		}
+	})
+	answer.DeepCopyInto(object.(*appsv1.Deployment))
+	return w.err
+}
+
+func deployments() schema.GroupResource {
+	return schema.GroupResource{Group: appsv1.GroupName, Resource: "deployments"}
+}
+
+// uidError is what the API server answers to an apply that names the uid of an object that is gone.
+func uidError() error {
+	return apierrors.NewInvalid(appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), "web", field.ErrorList{
+		field.Invalid(field.NewPath("metadata", "uid"), "uid-1", "field is immutable"),
+	})
+}
+
+func TestRestartRequest(t *testing.T) {
+	s := newStore(t)
+	w := &writer{value: "value"}
+	s.options.Writer = w
+	after, err := s.Restart(t.Context(), observeDeployment(web(), testKey(t)), "value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Value != "value" || after.Generation != 4 {
+		t.Errorf("afterwards %+v", after)
+	}
+	if w.kind != types.ApplyPatchType || w.options.FieldManager != v1alpha1.FieldManager || w.options.Force == nil || !*w.options.Force {
+		t.Errorf("%s with %+v", w.kind, w.options)
+	}
+	var body map[string]any
+	if err := json.Unmarshal(w.body, &body); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"namespace": "apps", "name": "web", "uid": "uid-web", "resourceVersion": "7"},
+		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
+			"annotations": map[string]any{v1alpha1.ConfigDigestAnnotation: "value"},
+		}}},
+	}
+	if diff := cmp.Diff(want, body); diff != "" {
+		t.Errorf("body (-want +got):\n%s", diff)
+	}
+}
+
+func TestRestartErrors(t *testing.T) {
+	refused := apierrors.NewForbidden(deployments(), "web", errors.New("no"))
+	tests := map[string]struct {
+		err   error
+		value string
+		want  error
+		never error
+	}{
+		"conflict":           {err: apierrors.NewConflict(deployments(), "web", errors.New("moved")), want: ErrConflict},
+		"not found":          {err: apierrors.NewNotFound(deployments(), "web"), want: ErrGone},
+		"another uid":        {err: uidError(), want: ErrGone},
+		"stripped":           {value: "", want: ErrStripped},
+		"another value":      {value: "other", want: ErrStripped},
+		"refused":            {err: refused, want: refused, never: ErrGone},
+		"invalid altogether": {err: apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "web", nil), never: ErrGone},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			s.options.Writer = &writer{err: test.err, value: test.value}
+			after, err := s.Restart(t.Context(), observeDeployment(web(), testKey(t)), "value")
+			if err == nil || test.want != nil && !errors.Is(err, test.want) || test.never != nil && errors.Is(err, test.never) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if errors.Is(err, ErrStripped) && after.Generation != 4 {
+				t.Errorf("the workload afterwards is %+v", after)
+			}
+		})
+	}
+	other := observeDeployment(web(), testKey(t))
+	other.Workload = ledger.Workload{Kind: "Widget", Namespace: "apps", Name: "web"}
+	if _, err := newStore(t).Restart(t.Context(), other, "value"); !errors.Is(err, ErrKind) {
+		t.Errorf("error %v, want %v", err, ErrKind)
+	}
+}
+
+func TestOtherUID(t *testing.T) {
+	elsewhere := apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "web", field.ErrorList{
+		field.Invalid(field.NewPath("spec", "replicas"), -1, "negative"),
+	})
+	bare := &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}
+	tests := map[string]struct {
+		err  error
+		want bool
+	}{
+		"nothing":           {nil, false},
+		"an uid":            {uidError(), true},
+		"a wrapped one":     {fmt.Errorf("patching: %w", uidError()), true},
+		"another field":     {elsewhere, false},
+		"no details":        {bare, false},
+		"another error":     {errors.New("metadata.uid"), false},
+		"a missing object":  {apierrors.NewNotFound(deployments(), "web"), false},
+		"a version's clash": {apierrors.NewConflict(deployments(), "web", errors.New("moved")), false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := otherUID(test.err); got != test.want {
+				t.Errorf("%t, want %t", got, test.want)
+			}
+		})
+	}
+}
