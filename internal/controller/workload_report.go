@@ -74,7 +74,8 @@ func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, e
 }
 
 // explain is an error as it may be told to everybody. The API server's answer to an object that is invalid quotes values
-// of it, which may be secret: only the fields are named.
+// of it, which may be secret: only the fields are named. Those who refuse a request by policy name none, and choose their
+// words.
 func explain(err error) string {
 	var status apierrors.APIStatus
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
@@ -82,7 +83,12 @@ func explain(err error) string {
 	}
 	var fields []string
 	for _, cause := range status.Status().Details.Causes {
-		fields = append(fields, cause.Field)
+		if cause.Field != "" {
+			fields = append(fields, cause.Field)
+		}
+	}
+	if len(fields) == 0 {
+		return err.Error()
 	}
 	return "the workload is invalid: " + strings.Join(fields, ", ")
 }

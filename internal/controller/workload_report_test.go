@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -20,7 +21,13 @@ func TestExplainQuotesNothing(t *testing.T) {
 	if strings.Contains(got, "hunter2") || !strings.Contains(got, "spec.template.spec.containers[0].env") {
 		t.Errorf("told %q, want the field and not its value", got)
 	}
-	if got := explain(errors.New("denied by policy")); got != "denied by policy" {
+	if got := explain(errors.New("denied")); got != "denied" {
 		t.Errorf("told %q", got)
+	}
+	refused := apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web", nil)
+	refused.ErrStatus.Message = "denied by policy"
+	refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "denied by policy"}}
+	if got := explain(refused); got != "denied by policy" {
+		t.Errorf("told %q, want the policy's words", got)
 	}
 }

@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// election are flags of a leader election that does not take long.
+func election(flags ...string) []string {
+	return append(flags, quick, "--enable-leader-election", "--leader-election-lease-duration=3s",
+		"--leader-election-renew-deadline=2s", "--leader-election-retry-period=500ms")
+}
+
+func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
+	w.createMarker()
+	w.awaitRollout("web")
+	leader := w.launch(w.state+"-a", election()...)
+	leader.awaitLeading()
+	other := w.launch(w.state+"-b", election()...)
+	other.awaitReady()
+	w.awaitRecord("web", marker)
+	w.later()
+
+	w.setSecret("password", "password", "1")
+	w.awaitRestart("web", 1)
+	w.awaitRecord("web")
+	g := NewWithT(t)
+	g.Expect(other.leading()).To(BeFalse())
+	g.Expect(w.patches("web")).To(Equal(1))
+
+	t.Log("the leader dies, and there is a change before another leads")
+	w.later()
+	leader.kill()
+	w.setSecret("password", "password", "2")
+	g.Expect(other.leading()).To(BeFalse())
+	other.awaitLeading()
+	w.awaitRestart("web", 2)
+	w.mark(1)
+	w.expectRestarts("web", 2)
+	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(other.lines("leading")[0]).To(HaveKeyWithValue("ledgerEntries", BeEquivalentTo(2)))
+
+	t.Log("the second ends as it should, and a third takes over at once")
+	third := w.launch(w.state+"-c", election()...)
+	third.awaitReady()
+	other.stop()
+	third.awaitLeading()
+	w.mark(2)
+	w.expectRestarts("web", 2)
+	g.Expect(w.patches("web")).To(Equal(2))
+}
+
+func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
+	w.awaitRollout("web")
+	metrics := freeAddress(t)
+	c := w.launch(w.state, election("--metrics-addr="+metrics)...)
+	c.awaitLeading()
+	w.awaitRecord("web")
+
+	t.Log("a label moves the resourceVersion, which is not worth a write of its own")
+	labelled := &corev1.Secret{}
+	change(w, labelled, "password", func(s *corev1.Secret) { s.Labels = with(s.Labels, "a", "b") })
+	g := NewWithT(t)
+	g.Eventually(func() (int, error) {
+		w.annotate("web", "example.test/seen", fmt.Sprint(w.edits["web"]))
+		return decisions(metrics, "InSync")
+	}).WithPolling(time.Second).Should(BeNumerically(">", 1))
+	version := fmt.Sprintf("%q:%q", "rv", labelled.ResourceVersion)
+	g.Expect(w.recorded("web")).NotTo(ContainSubstring(version))
+	c.stop()
+	g.Expect(w.recorded("web")).To(ContainSubstring(version), "all that was known is written at the end")
+	lease := &coordinationv1.Lease{}
+	g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: w.state, Name: "reloader-leader-election"}, lease)).To(Succeed())
+	g.Expect(lease.Spec.HolderIdentity).To(Or(BeNil(), HaveValue(BeEmpty())))
+
+	c = w.launch(w.state, election()...)
+	c.awaitLeading()
+	g.Expect(c.lines("leading")[0]).To(And(
+		HaveKeyWithValue("ledgerEntries", BeEquivalentTo(1)), HaveKeyWithValue("newLedger", false)))
+	w.expectRestarts("web", 0)
+}
+
+// decisions reads a controller's metric of how many decisions had an outcome.
+func decisions(address, reason string) (int, error) {
+	response, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		return 0, fmt.Errorf("reading metrics: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, number, found := strings.Cut(lines.Text(), "} ")
+		if found && strings.HasPrefix(name, "reloader_decisions_total{") && strings.Contains(name, `reason="`+reason+`"`) {
+			var n int
+			if _, err := fmt.Sscan(number, &n); err != nil {
+				return 0, fmt.Errorf("reading metric %q: %w", lines.Text(), err)
+			}
+			return n, nil
+		}
+	}
+	return 0, lines.Err()
+}

@@ -1,0 +1,109 @@
+// Package integration proves the controller against a real API server and a real controller manager. The controller runs
+// as a child process under an identity that has only the project's own RBAC.
+//
+// Tests of the default installation, which watches all namespaces, run one after another. All others run at the same
+// time: each has a namespace, a controller that watches only that, and therefore a ledger of its own.
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+const (
+	// root is the root of the repository, seen from this package.
+	root = "../.."
+	// binaryVariable names a controller that is built already; without it, the tests build one.
+	binaryVariable = "RELOADER_BINARY"
+)
+
+// What the tests share: one cluster, and the controller's binary.
+var (
+	shared   *cluster.Cluster
+	reloader string
+	admin    client.Client
+	clients  kubernetes.Interface
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "reloader-integration-")
+	if err != nil {
+		return 1, fmt.Errorf("making a folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if reloader, err = binary(ctx, dir); err != nil {
+		return 1, err
+	}
+	shared, err = cluster.Start(ctx, cluster.Options{
+		With: []cluster.Component{cluster.KWOK}, AuditLog: true,
+	})
+	if err != nil {
+		return 1, fmt.Errorf("starting the cluster: %w", err)
+	}
+	defer func() { _ = shared.Stop() }()
+	if admin, err = client.New(shared.Config(), client.Options{Scheme: clientgoscheme.Scheme}); err != nil {
+		return 1, fmt.Errorf("making a client: %w", err)
+	}
+	if clients, err = kubernetes.NewForConfig(shared.Config()); err != nil {
+		return 1, fmt.Errorf("making a client: %w", err)
+	}
+	if err := applyClusterRole(ctx, admin); err != nil {
+		return 1, err
+	}
+	manyAtOnce()
+	gomega.SetDefaultEventuallyTimeout(30 * time.Second)
+	gomega.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
+	return m.Run(), nil
+}
+
+// manyAtOnce lets more tests run at the same time than there are processors, unless -parallel says otherwise: most of
+// their time they wait.
+func manyAtOnce() {
+	flag.Parse()
+	explicit := false
+	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "test.parallel" })
+	if !explicit {
+		_ = flag.Set("test.parallel", "8") // it is there in every test binary
+	}
+}
+
+// binary builds the controller, unless one is given.
+func binary(ctx context.Context, dir string) (string, error) {
+	if path := os.Getenv(binaryVariable); path != "" {
+		return path, nil
+	}
+	return build(ctx, root, "./cmd/reloader", filepath.Join(dir, "reloader"))
+}
+
+// build makes a static binary of a package, seen from a folder.
+func build(ctx context.Context, from, pkg, to string) (string, error) {
+	command := exec.CommandContext(ctx, "go", "build", "-o", to, pkg)
+	command.Dir, command.Env = from, append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, output)
+	}
+	return to, nil
+}

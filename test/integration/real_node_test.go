@@ -1,0 +1,113 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+const printerImage = "reloader.test/printer:1"
+
+// TestRealNodePodsRunWithWhatTheLedgerSays lets a kubelet start the pods: a Deployment comes before its Secret, and has
+// one revision ever; then the Secret changes, and the new pod has the new content in its variable and in its file.
+func TestRealNodePodsRunWithWhatTheLedgerSays(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	w := &world{t: t, cluster: realCluster(t), edits: map[string]int64{}}
+	var err error
+	w.admin, err = client.New(w.cluster.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	pods, err := kubernetes.NewForConfig(w.cluster.Config())
+	g.Expect(err).NotTo(HaveOccurred())
+	printer, err := build(t.Context(), ".", "./internal/printer", filepath.Join(t.TempDir(), "printer"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.cluster.LoadImage(t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
+	g.Expect(applyClusterRole(t.Context(), w.admin)).To(Succeed())
+	w.namespace = w.newNamespace("test")
+	w.state = w.namespace
+	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.bindHere(w.state)
+	output := func() []string { return w.output(pods, "web") }
+
+	c := w.startController()
+	w.create(deployment("web", auto, onRealNode, envKey("PASSWORD", "late", "password"), mountSecret("late", "/etc/late")))
+	g.Eventually(func() int { return c.decided("Deployment/"+w.namespace+"/web", "Waiting") }).Should(BeNumerically(">", 0))
+	g.Eventually(func() []corev1.Pod { return w.pods("web") }).Should(HaveLen(1))
+	w.later()
+	w.later()
+	w.create(secret("late", "password", "first"))
+	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=first file=first\n"))
+	w.awaitRecord("web")
+	w.expectRestarts("web", 0)
+
+	w.later()
+	w.setSecret("late", "password", "second")
+	g.Eventually(func() int { return w.restarts("web") }).Should(Equal(1))
+	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=second file=second\n"))
+	g.Eventually(func() bool { return complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
+	w.awaitRecord("web")
+	w.expectRestarts("web", 1)
+	g.Expect(w.patches("web")).To(Equal(1))
+}
+
+// slowly is for what a kubelet tries again with a growing backoff.
+const slowly = 2 * time.Minute
+
+func realCluster(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.Node}, AuditLog: true})
+	if errors.Is(err, cluster.ErrNeedsRoot) {
+		t.Skipf("a kubelet is needed to start pods: %v", err)
+	}
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// onRealNode lets the pods run on the real node.
+func onRealNode(d *appsv1.Deployment) {
+	spec := &d.Spec.Template.Spec
+	spec.NodeSelector = map[string]string{"type": "real"}
+	spec.Tolerations = []corev1.Toleration{{Key: "real", Operator: corev1.TolerationOpExists}}
+	app(d).Image, app(d).ImagePullPolicy = printerImage, corev1.PullNever
+	app(d).Args = []string{"PASSWORD", "/etc/late/password"}
+}
+
+// output is what the pods of a Deployment have printed, those that have started.
+func (w *world) output(pods kubernetes.Interface, name string) []string {
+	w.t.Helper()
+	var all []string
+	for _, pod := range w.pods(name) {
+		text, err := logs(w.t.Context(), pods, pod)
+		if err == nil && text != "" {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+func logs(ctx context.Context, pods kubernetes.Interface, pod corev1.Pod) (string, error) {
+	stream, err := pods.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).Stream(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = stream.Close() }()
+	text, err := io.ReadAll(stream)
+	return string(text), err
+}
