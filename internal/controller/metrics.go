@@ -98,7 +98,7 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 		values <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), kind)
 	}
 	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
-		gauge(sourcesDescription(), t.watches.sources.Len(kind), string(kind))
+		gauge(sourcesDescription(), t.watches.sources.Len(string(kind)), string(kind))
 	}
 	for _, kind := range workload.Kinds() {
 		gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)

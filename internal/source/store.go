@@ -3,7 +3,6 @@
 package source
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"sync"
@@ -46,10 +45,10 @@ type Options struct {
 	Changed func(source reference.Source, initial bool)
 }
 
-// Store holds the sources of a scope.
+// Store holds the sources of a scope, by kind.
 type Store struct {
-	options   Options
-	informers map[reference.Kind]*watch.Informers
+	watch.Group
+	options Options
 
 	mu     sync.RWMutex
 	states map[reference.Source]plan.Source
@@ -57,9 +56,7 @@ type Store struct {
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{
-		options: options, informers: map[reference.Kind]*watch.Informers{}, states: map[reference.Source]plan.Source{},
-	}
+	s := &Store{Group: watch.Group{}, options: options, states: map[reference.Source]plan.Source{}}
 	for kind, resource := range map[reference.Kind]watch.Resource{
 		reference.Secret: {Name: "secrets", Object: &corev1.Secret{}, Select: func(o *metav1.ListOptions) {
 			o.FieldSelector = helmReleases
@@ -73,28 +70,9 @@ func New(options Options) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("preparing sources: %w", err)
 		}
-		s.informers[kind] = informers
+		s.Group[string(kind)] = informers
 	}
 	return s, nil
-}
-
-// Run watches until the context ends.
-func (s *Store) Run(ctx context.Context) {
-	var running sync.WaitGroup
-	for _, informers := range s.informers {
-		running.Go(func() { informers.Run(ctx) })
-	}
-	running.Wait()
-}
-
-// Settled reports whether the API server has told of everything that it lets us see.
-func (s *Store) Settled() bool {
-	for _, informers := range s.informers {
-		if !informers.Settled() {
-			return false
-		}
-	}
-	return true
 }
 
 // Get returns what is observed of a source now.
@@ -102,7 +80,7 @@ func (s *Store) Get(source reference.Source) plan.Source {
 	s.mu.RLock()
 	observed, found := s.states[source]
 	s.mu.RUnlock()
-	_, exists, known := s.informers[source.Kind].Get(source.Namespace, source.Name)
+	_, exists, known := s.Group[string(source.Kind)].Get(source.Namespace, source.Name)
 	switch {
 	case !known:
 		return plan.Source{State: plan.Unknown}
@@ -114,18 +92,6 @@ func (s *Store) Get(source reference.Source) plan.Source {
 		return plan.Source{State: plan.Absent}
 	}
 }
-
-// Refused is the number of watches that the API server refuses.
-func (s *Store) Refused() int {
-	n := 0
-	for _, informers := range s.informers {
-		n += len(informers.Refusals())
-	}
-	return n
-}
-
-// Len is the number of sources of a kind that are held.
-func (s *Store) Len(kind reference.Kind) int { return s.informers[kind].Len() }
 
 // Added implements watch.Handler.
 func (s *Store) Added(kept any, origin watch.Origin) {

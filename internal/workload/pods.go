@@ -72,7 +72,7 @@ func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.
 
 // owner is how the pods of a workload are found, as it is in memory.
 func (s *Store) owner(name ledger.Workload) (Owner, error) {
-	kept, exists, known := s.informers[name.Kind].Get(name.Namespace, name.Name)
+	kept, exists, known := s.Group[name.Kind].Get(name.Namespace, name.Name)
 	o, ok := kept.(*object)
 	if !ok || !exists || !known {
 		return Owner{}, fmt.Errorf("reading %s: %w", name, ErrGone)

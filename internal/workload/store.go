@@ -1,10 +1,8 @@
 package workload
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,16 +45,16 @@ type Options struct {
 	Changed func(name ledger.Workload, initial bool)
 }
 
-// Store holds the workloads of a scope.
+// Store holds the workloads of a scope, by kind.
 type Store struct {
-	options   Options
-	kinds     map[string]Kind
-	informers map[string]*watch.Informers
+	watch.Group
+	options Options
+	kinds   map[string]Kind
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{options: options, kinds: map[string]Kind{}, informers: map[string]*watch.Informers{}}
+	s := &Store{Group: watch.Group{}, options: options, kinds: map[string]Kind{}}
 	for _, kind := range options.Kinds {
 		restClient, err := options.Client(kind.Version.WithKind(kind.Name))
 		if err != nil {
@@ -72,7 +70,7 @@ func New(options Options) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("preparing workloads of kind %s: %w", kind.Name, err)
 		}
-		s.kinds[kind.Name], s.informers[kind.Name] = kind, informers
+		s.kinds[kind.Name], s.Group[kind.Name] = kind, informers
 	}
 	return s, nil
 }
@@ -105,29 +103,10 @@ func indexBySource(kept any) ([]string, error) {
 	return keys, nil
 }
 
-// Run watches until the context ends.
-func (s *Store) Run(ctx context.Context) {
-	var running sync.WaitGroup
-	for _, informers := range s.informers {
-		running.Go(func() { informers.Run(ctx) })
-	}
-	running.Wait()
-}
-
-// Settled reports whether the API server has told of everything that it lets us see.
-func (s *Store) Settled() bool {
-	for _, informers := range s.informers {
-		if !informers.Settled() {
-			return false
-		}
-	}
-	return true
-}
-
 // Get returns what is observed of a workload. Exists is false if there is none, or none of a kind and in a namespace
 // that are watched; known is false if the API server has not said, or does not say.
 func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) {
-	informers, watched := s.informers[name.Kind]
+	informers, watched := s.Group[name.Kind]
 	if !watched {
 		return w, false, true
 	}
@@ -141,7 +120,7 @@ func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) 
 // UsedBy names the workloads whose pods use the source.
 func (s *Store) UsedBy(source reference.Source) []ledger.Workload {
 	var names []ledger.Workload
-	for _, informers := range s.informers {
+	for _, informers := range s.Group {
 		for _, kept := range informers.ByIndex(bySource, source.IndexKey()) {
 			if o, ok := kept.(*object); ok {
 				names = append(names, o.observed.Workload)
@@ -154,7 +133,7 @@ func (s *Store) UsedBy(source reference.Source) []ledger.Workload {
 // All returns every workload that is held, in no order.
 func (s *Store) All() []plan.Workload {
 	var all []plan.Workload
-	for _, informers := range s.informers {
+	for _, informers := range s.Group {
 		for _, kept := range informers.All() {
 			if o, ok := kept.(*object); ok {
 				all = append(all, o.observed)
@@ -162,23 +141,6 @@ func (s *Store) All() []plan.Workload {
 		}
 	}
 	return all
-}
-
-// Refused is the number of watches that the API server refuses.
-func (s *Store) Refused() int {
-	n := 0
-	for _, informers := range s.informers {
-		n += len(informers.Refusals())
-	}
-	return n
-}
-
-// Len is the number of workloads of a kind that are held.
-func (s *Store) Len(kind string) int {
-	if informers, watched := s.informers[kind]; watched {
-		return informers.Len()
-	}
-	return 0
 }
 
 func (s *Store) kind(name ledger.Workload) (Kind, error) {
