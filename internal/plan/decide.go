@@ -151,7 +151,7 @@ func (d *decider) sight() *Decision {
 	if len(suspects) == 0 {
 		return nil
 	}
-	if d.in.Workload.Rolling || d.in.Hold != nil {
+	if d.rolling() || d.in.Hold != nil {
 		for _, i := range suspects {
 			d.enter(d.findings[i], true)
 		}
@@ -273,6 +273,9 @@ func (d *decider) synced() *Decision {
 		d.prove()
 	}
 	decision := Decision{Verdict: InSync, Message: "pods run with the present content", Entry: d.entry}
+	if d.rolling() {
+		decision.After = d.untilStalled() // what is provisional is judged then, if the rollout gets stuck
+	}
 	if d.isNew || d.entered {
 		decision.Verdict, decision.Message = Baseline, "present content taken as what the pods run with"
 	}

@@ -30,7 +30,7 @@ func (d *decider) gates() *Decision {
 		decision = d.pending(Throttled, "restarts at first sight are spread", lookAgain)
 	case d.in.Unpersisted, d.adopted():
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
-	case d.ours() && w.Rolling && w.Held == "" && !d.stalled():
+	case d.ours() && d.rolling():
 		decision = d.pending(Restarting, "waiting for the last restart's rollout", d.untilStalled())
 	case w.Held == HeldPaused:
 		decision = d.pending(Paused, fmt.Sprintf("not restarted: %s is true", w.Held), 0)
@@ -64,6 +64,12 @@ func (d *decider) settling() time.Duration {
 // ours reports whether the template carries the last restart and that has not been proven.
 func (d *decider) ours() bool {
 	return d.entry.Value != "" && d.in.Workload.Value == d.entry.Value && d.entry.Template != d.in.Workload.Template
+}
+
+// rolling reports whether a rollout is under way that can be waited for: it is not held, and it moves.
+func (d *decider) rolling() bool {
+	w := d.in.Workload
+	return w.Rolling && w.Held == "" && !d.stalled()
 }
 
 func (d *decider) stalled() bool { return d.untilStalled() <= 0 }

@@ -64,6 +64,7 @@ func newScenario(t testing.TB) *scenario {
 		Sources:       map[reference.Source]plan.Source{},
 		Policy:        plan.Policy{SettleQuiet: 2 * time.Second, SettleMax: 30 * time.Second, OnAdoption: plan.RestartStale},
 		AdoptionReady: true,
+		Progressed:    at(0),
 	}
 	s.uses(tls, all).made(tls, -3600, "crt", "A")
 	return s

@@ -160,6 +160,14 @@ func TestFirstSightInMidRollout(t *testing.T) {
 		given: func(s *scenario) { met(s); s.decide(); s.wrote(tls, "crt", "B").later(5).in.Workload.Rolling = false },
 		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
 	}, {
+		name: "of a paused workload", reason: "a rollout that is held does not end by itself: its pods are judged now",
+		given: func(s *scenario) { met(s); s.in.Workload.Held = plan.HeldPaused },
+		want:  outcome{Verdict: plan.Paused, Changes: "Secret/tls changed", Asked: true},
+	}, {
+		name: "that does not move", reason: "a broken rollout must not keep stale pods from being healed",
+		given: func(s *scenario) { met(s); s.decide(); s.later(16 * 60) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
 		name: "only the cache still shows the rollout", reason: "another source's freshness does not prove this one",
 		given: func(s *scenario) {
 			s.proven().uses(app, all).made(app, -3000, "k", "1").template()
