@@ -295,7 +295,10 @@ func (d *decider) prove() {
 	if e.Template != w.Template || !e.PendingSince.IsZero() || e.ProvenAt.IsZero() {
 		e.ProvenAt = d.now
 	}
-	e.Sources, e.Template, e.ValueStale, e.PendingSince = proven, w.Template, d.leftValue(), time.Time{}
+	if !w.Rolling {
+		e.Template = w.Template
+	}
+	e.Sources, e.ValueStale, e.PendingSince = proven, d.leftValue(), time.Time{}
 }
 
 // pending is a decision that leaves differences where they are, and remembers since when.

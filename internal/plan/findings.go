@@ -114,13 +114,19 @@ func entered(key digest.Key, f finding) ledger.Source {
 	}
 }
 
-// content is the digest of everything that new pods would read now.
+// content is the digest of everything that new pods would read now. A source that went away counts as what it held last:
+// its absence is no change, so it must not look like one.
 func content(key digest.Key, findings []finding) digest.Digest {
 	parts := make([]digest.Part, len(findings))
 	for i, f := range findings {
 		parts[i].Source = f.use.Source
-		if f.seen.State == Present {
+		switch {
+		case f.seen.State == Present:
 			parts[i].Digest = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+		case !f.record.Pending.IsZero():
+			parts[i].Digest = f.record.Pending
+		default:
+			parts[i].Digest = f.record.Digest
 		}
 	}
 	return key.Sum(parts)

@@ -202,8 +202,9 @@ func TestRolloutUnderWay(t *testing.T) {
 		name: "born after the change, stalled", reason: "a rollout that does not end must not hold back the change",
 		given: func(s *scenario) { under(s); s.later(900) }, want: stale,
 	}, {
-		name: "born after the change, not rolled out", reason: "it waits for somebody: nothing brings the content",
-		given: func(s *scenario) { under(s); s.in.Workload.Held = "OnDelete" }, want: stale,
+		name: "born after the change, not rolled out", reason: "it waits for somebody, whom another template would not help",
+		given: func(s *scenario) { under(s); s.in.Workload.Held = "OnDelete" },
+		want:  outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
 	}, {
 		name: "born before the change", reason: "its pods may be stale",
 		given: func(s *scenario) { s.proven().template().later(10).wrote(tls, "crt", "B").later(10) }, want: stale,

@@ -108,7 +108,16 @@ func TestRolledBack(t *testing.T) {
 			s.later(5).rolledOut().later(60).decide()
 			s.later(600).wrote(tls, "crt", "B").later(5)
 		},
-		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)"},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "stripped, on the steady path", reason: "pods of that template are new: the answer of rule 3 counts in rule 6 too",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B").later(2).decide()
+			s.restarted()
+			s.in.Workload.Value, s.in.Workload.Template, s.in.Workload.Rolling = "", s.in.Entry.Template, false
+			s.later(5).hasPods(pod(604))
+		},
+		want: outcome{Verdict: plan.AlreadyFresh, Asked: true},
 	}}.run(t)
 }
 

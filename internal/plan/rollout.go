@@ -29,10 +29,14 @@ func (d *decider) freshAlready() *Decision {
 func (d *decider) judgePods(written bool) *Decision {
 	live, pods, fresh := d.in.Rollout.Workload, d.in.Rollout.Pods, d.allFresh()
 	switch {
-	case live.Replicas == 0 && len(pods) == 0, fresh && !live.Rolling:
+	case live.Replicas == 0 && len(pods) == 0, fresh && (!live.Rolling || live.Held != ""):
+		// A rollout that is held ends when somebody ends it: what its pods prove counts now.
 		return d.through(written)
 	case fresh, live.Rolling && live.Held == "" && d.bornAfter() && !d.stalled():
 		return d.underWay()
+	case live.Held != "" && d.bornAfter():
+		decision := d.pending(Paused, "the template is newer than the change, but not rolled out: "+live.Held, recheck)
+		return &decision
 	case written && live.Held != "":
 		decision := d.pending(Paused, "the template is written, but not rolled out: "+live.Held, recheck)
 		return &decision
@@ -60,9 +64,13 @@ func (d *decider) through(written bool) *Decision {
 }
 
 // mustAsk reports whether the pods' age has to be asked for. They are known to be older than a change that was seen as
-// it happened, on a revision that had been proven well before.
+// it happened, on a revision that had been proven well before and not been left since: not even for a restart that was
+// taken back.
 func (d *decider) mustAsk() bool {
 	w, e := d.in.Workload, d.entry
+	if value, ok := stands(e.Value); d.in.Rollout != nil || ok && value == d.content {
+		return true
+	}
 	if e.Template != w.Template || w.Generation != w.ObservedGeneration || w.Rolling || w.Replicas == 0 {
 		return true
 	}

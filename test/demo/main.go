@@ -14,6 +14,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/flux-reloader/reloader/test/cluster"
 )
 
@@ -25,6 +28,7 @@ const (
 )
 
 func main() {
+	log.SetLogger(logr.Discard()) // or controller-runtime's clients complain that nobody did
 	os.Exit(run(os.Args[1:], os.Stdout))
 }
 

@@ -10,12 +10,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/flux-reloader/reloader/test/cluster"
 )
 
 func main() {
+	log.SetLogger(logr.Discard()) // or envtest complains that nobody did
 	os.Exit(run())
 }
 
