@@ -70,7 +70,7 @@ type Source struct {
 	// Tags are short keyed digests, a key of the scope each, to name the keys that changed. They may be left out of an
 	// entry that is too large.
 	Tags map[string]Tag
-	// UID and ResourceVersion of the object that held the content. They are hints: digests decide.
+	// UID and ResourceVersion of the object as last seen. Digests decide; the version tells what is older.
 	UID             types.UID
 	ResourceVersion string
 	// Changed is the time of the content's last change by the API server's clock; zero if unknown.

@@ -91,7 +91,7 @@ func (d *decider) adopt() {
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
-		d.findings = append(d.findings, compare(d.in.Key, use, d.in.Sources[use.Source], record, recorded))
+		d.findings = append(d.findings, compare(d.in.Key, d.now, use, d.in.Sources[use.Source], record, recorded))
 	}
 	d.content = content(d.in.Key, d.findings)
 	for i := range d.findings {
@@ -230,7 +230,7 @@ func (d *decider) required() *Decision {
 	switch {
 	case len(unknown) > 0:
 		after = unseenAgain
-		message = "not watched, or not yet: " + strings.Join(unknown, ", ")
+		message = "not seen, or not as it is now: " + strings.Join(unknown, ", ")
 	case len(absent) > 0:
 		message = "required but absent: " + strings.Join(absent, ", ")
 	default:

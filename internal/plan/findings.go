@@ -3,6 +3,8 @@ package plan
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/reference"
@@ -24,7 +26,7 @@ const (
 	returned
 	// missing now.
 	missing
-	// unseen because its namespace is not watched yet.
+	// unseen because its namespace is not watched, or because what is seen is older than what was seen before.
 	unseen
 )
 
@@ -49,10 +51,10 @@ func (f finding) change() Change {
 }
 
 // compare finds out how a source stands to its record.
-func compare(key digest.Key, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
+func compare(key digest.Key, now time.Time, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
 	f := finding{use: use, seen: seen, record: record}
 	switch {
-	case seen.State == Unknown:
+	case seen.State == Unknown, recorded && older(now, seen, record):
 		f.condition = unseen
 	case seen.State == Absent:
 		f.condition = missing
@@ -65,6 +67,20 @@ func compare(key digest.Key, use reference.Use, seen Source, record ledger.Sourc
 	}
 	f.since, f.timed = changeTime(key, f)
 	return f
+}
+
+// catchUp is how long a first list may lag behind what was recorded. After that, what it shows is what there is: the
+// versions of a cluster that was restored from a backup begin anew.
+const catchUp = time.Minute
+
+// older reports whether a list, or a cache behind it, shows an object as it was before it was recorded: a new leader may
+// begin with one. Resource versions of one object are ordered.
+func older(now time.Time, seen Source, record ledger.Source) bool {
+	if seen.State != Present || seen.UID != record.UID || now.Sub(seen.SeenAt) >= catchUp {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(seen.ResourceVersion, record.ResourceVersion)
+	return err == nil && order < 0
 }
 
 // compareContent compares the content of a source that was present and is.
@@ -138,6 +154,7 @@ func diverged(key digest.Key, f finding) ledger.Source {
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
+	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
 	r.Pending, r.PendingChanged = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content), time.Time{}
 	if f.timed {
 		r.PendingChanged = f.since

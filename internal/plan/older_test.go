@@ -1,0 +1,39 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+// A new leader's first list may come from an API server that lags behind: what is older than the record is no change.
+func TestOlderThanTheRecord(t *testing.T) {
+	behind := func(s *scenario) {
+		s.edit(tls, func(o *plan.Source) { o.ResourceVersion = "20" }).proven()
+		s.edit(tls, func(o *plan.Source) {
+			o.ResourceVersion, o.SeenAt, o.Content = "13", s.in.Now, s.content(tls, []string{"crt", "before"})
+		})
+	}
+	table{{
+		name: "just listed", reason: "the cache will catch up",
+		given: func(s *scenario) { behind(s); s.later(5) }, want: outcome{Verdict: plan.Waiting},
+	}, {
+		name: "for a minute", reason: "the cluster was restored from a backup: this is what there is",
+		given: func(s *scenario) { behind(s); s.later(60) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "of another object", reason: "versions of different objects say nothing here",
+		given: func(s *scenario) {
+			behind(s)
+			s.edit(tls, func(o *plan.Source) { o.UID = "another" }).later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "a newer one", reason: "an ordinary change",
+		given: func(s *scenario) {
+			behind(s)
+			s.edit(tls, func(o *plan.Source) { o.ResourceVersion = "21" }).later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}}.run(t)
+}
