@@ -47,6 +47,8 @@ type Reconciler struct {
 	metrics   *metrics
 	feed      *feed
 	adoption  *rate.Limiter
+	// began is when this process began to lead.
+	began time.Time
 
 	mu sync.Mutex
 	// tracks holds what this process remembers of workloads beyond the ledger.
@@ -59,6 +61,7 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 	return &Reconciler{
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
 		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, adoption: newAdoptionLimiter(),
+		began:  r.options.Now(),
 		tracks: map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
 	}
 }
@@ -120,6 +123,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input 
 		Selection:     selection.Select(r.options.Selection, w.Annotations, w.TemplateAnnotations, w.Uses),
 		Sources:       map[reference.Source]plan.Source{},
 		Entry:         r.ledger.Get(w.UID),
+		Began:         r.began,
 		Bootstrap:     r.bootstrapping(w.Workload),
 		AdoptionReady: r.adoption.TokensAt(now) >= 1,
 		Unpersisted:   !r.ledger.Persisted(w.UID),

@@ -91,12 +91,12 @@ func (d *decider) adopt() {
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
-		d.findings = append(d.findings, compare(d.in.Key, d.now, use, d.in.Sources[use.Source], record, recorded))
+		d.findings = append(d.findings, compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded))
 	}
 	d.content = content(d.in.Key, d.findings)
 	for i := range d.findings {
 		f := &d.findings[i]
-		if f.condition == changed {
+		if f.differs() {
 			f.record = diverged(d.in.Key, *f)
 			d.entry.Sources[f.use.Source] = f.record
 		}

@@ -91,6 +91,8 @@ type Input struct {
 	Hold    *Hold
 	Policy  Policy
 
+	// Began is when this process began to decide, on the controller's clock.
+	Began time.Time
 	// Bootstrap is true for workloads met while there was no ledger at all: only a certificate proves a pod stale.
 	Bootstrap bool
 	// AdoptionReady is whether the rate of restarts by adoption allows one now.

@@ -50,11 +50,11 @@ func (f finding) change() Change {
 	return Change{Source: f.use.Source, Keys: f.keys, SeenAt: f.seen.SeenAt}
 }
 
-// compare finds out how a source stands to its record.
-func compare(key digest.Key, now time.Time, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
+// compare finds out how a source stands to its record. Leading is for how long this process has decided.
+func compare(key digest.Key, leading time.Duration, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
 	f := finding{use: use, seen: seen, record: record}
 	switch {
-	case seen.State == Unknown, recorded && older(now, seen, record):
+	case seen.State == Unknown, recorded && leading < catchUp && older(seen, record):
 		f.condition = unseen
 	case seen.State == Absent:
 		f.condition = missing
@@ -69,14 +69,13 @@ func compare(key digest.Key, now time.Time, use reference.Use, seen Source, reco
 	return f
 }
 
-// catchUp is how long a first list may lag behind what was recorded. After that, what it shows is what there is: the
-// versions of a cluster that was restored from a backup begin anew.
+// catchUp is how long the cache of a new leader may lag behind what another recorded. After that, what it shows is what
+// there is: the versions of a cluster that was restored from a backup begin anew.
 const catchUp = time.Minute
 
-// older reports whether a list, or a cache behind it, shows an object as it was before it was recorded: a new leader may
-// begin with one. Resource versions of one object are ordered.
-func older(now time.Time, seen Source, record ledger.Source) bool {
-	if seen.State != Present || seen.UID != record.UID || now.Sub(seen.SeenAt) >= catchUp {
+// older reports whether an object is shown as it was before it was recorded. Resource versions of one object are ordered.
+func older(seen Source, record ledger.Source) bool {
+	if seen.State != Present || seen.UID != record.UID {
 		return false
 	}
 	order, err := resourceversion.CompareResourceVersion(seen.ResourceVersion, record.ResourceVersion)

@@ -11,11 +11,12 @@ func TestOlderThanTheRecord(t *testing.T) {
 	behind := func(s *scenario) {
 		s.edit(tls, func(o *plan.Source) { o.ResourceVersion = "20" }).proven()
 		s.edit(tls, func(o *plan.Source) {
-			o.ResourceVersion, o.SeenAt, o.Content = "13", s.in.Now, s.content(tls, []string{"crt", "before"})
+			o.ResourceVersion, o.Content = "13", s.content(tls, []string{"crt", "before"})
 		})
+		s.in.Began = s.in.Now
 	}
 	table{{
-		name: "just listed", reason: "the cache will catch up",
+		name: "just begun to lead", reason: "the cache will catch up",
 		given: func(s *scenario) { behind(s); s.later(5) }, want: outcome{Verdict: plan.Waiting},
 	}, {
 		name: "for a minute", reason: "the cluster was restored from a backup: this is what there is",

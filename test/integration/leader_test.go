@@ -69,11 +69,13 @@ func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
 	c := w.launch(w.state, election("--metrics-addr="+metrics)...)
 	c.awaitLeading()
 	w.awaitRecord("web")
+	g := NewWithT(t)
+	g.Eventually(func() []corev1.ConfigMap { return w.ledger(t.Context()) }).ShouldNot(ContainElement(
+		HaveField("Annotations", HaveKey("reloader.contrib.fluxcd.io/ledger-bootstrap"))), "the end of the bootstrap is a write of its own")
 
 	t.Log("a label moves the resourceVersion, which is not worth a write of its own")
 	labelled := &corev1.Secret{}
 	change(w, labelled, "password", func(s *corev1.Secret) { s.Labels = with(s.Labels, "a", "b") })
-	g := NewWithT(t)
 	g.Eventually(func() (int, error) {
 		w.annotate("web", "example.test/seen", fmt.Sprint(w.edits["web"]))
 		return decisions(metrics, "InSync")
