@@ -148,7 +148,8 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, 
 	}
 	rollout, err := r.workloads.Rollout(ctx, in.Workload.Workload)
 	if err != nil {
-		return decision, fmt.Errorf("asking for the pods of %s: %w", in.Workload.Workload, err)
+		err = fmt.Errorf("asking for the pods of %s: %w", in.Workload.Workload, err)
+		return decision, errors.Join(err, r.record(decision.Entry))
 	}
 	in.Rollout = rollout
 	if decision = plan.Decide(in); decision.NeedsRollout {

@@ -35,7 +35,11 @@ func Decide(in Input) Decision {
 		return Decision{NeedsRollout: true}
 	}
 	d.inspect()
-	return d.decide()
+	decision := d.decide()
+	if decision.NeedsRollout {
+		decision.Entry = d.entry // what was seen is worth a record, even if the pods cannot be asked for
+	}
+	return decision
 }
 
 // decider holds what one decision finds out on its way.
@@ -59,6 +63,7 @@ func (d *decider) open() (needsRollout bool) {
 	case d.in.Entry != nil:
 		d.entry = d.in.Entry.Clone()
 		d.entry.AbsentSince = time.Time{}
+		unthrottle(d.entry, d.now)
 		d.adopt()
 		return false
 	case d.in.Predecessor != nil:

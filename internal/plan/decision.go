@@ -154,6 +154,7 @@ type Decision struct {
 	Adoption bool
 	// After is when to look again at the latest; zero if only an event can change the decision.
 	After time.Duration
-	// NeedsRollout is true if the decision cannot be made without Rollout. Nothing else in it counts then.
+	// NeedsRollout is true if the decision cannot be made without Rollout. Only Entry counts then: it holds what was seen,
+	// to be kept if the pods cannot be asked for.
 	NeedsRollout bool
 }

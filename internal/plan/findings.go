@@ -73,9 +73,10 @@ func compare(key digest.Key, leading time.Duration, use reference.Use, seen Sour
 // there is: the versions of a cluster that was restored from a backup begin anew.
 const catchUp = time.Minute
 
-// older reports whether an object is shown as it was before it was recorded. Resource versions of one object are ordered.
+// older reports whether a source is shown as it was before it was recorded. Resource versions of one resource are ordered:
+// an object that was made again has a greater one than its predecessor ever had.
 func older(seen Source, record ledger.Source) bool {
-	if seen.State != Present || seen.UID != record.UID {
+	if seen.State != Present {
 		return false
 	}
 	order, err := resourceversion.CompareResourceVersion(seen.ResourceVersion, record.ResourceVersion)

@@ -23,12 +23,12 @@ func TestOlderThanTheRecord(t *testing.T) {
 		given: func(s *scenario) { behind(s); s.later(60) },
 		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
 	}, {
-		name: "of another object", reason: "versions of different objects say nothing here",
+		name: "of another object", reason: "one that was made again has a greater version: this is its predecessor",
 		given: func(s *scenario) {
 			behind(s)
 			s.edit(tls, func(o *plan.Source) { o.UID = "another" }).later(5)
 		},
-		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+		want: outcome{Verdict: plan.Waiting},
 	}, {
 		name: "a newer one", reason: "an ordinary change",
 		given: func(s *scenario) {

@@ -47,16 +47,20 @@ func Restarted(e *ledger.Entry, value string, now time.Time) *ledger.Entry {
 	if e.Throttle.Before(now) {
 		e.Throttle = now
 	}
-	if most := now.Add(throttleBurst * throttleInterval); e.Throttle.After(most) {
-		e.Throttle = most
-	}
 	e.Throttle = e.Throttle.Add(throttleInterval)
 	return e
 }
 
-// throttled returns how long the next restart has to wait. The record may be another replica's, whose clock was ahead:
-// no wait is longer than what one restart costs.
+// throttled returns how long the next restart has to wait.
 func throttled(e *ledger.Entry, now time.Time) time.Duration {
 	free := now.Add((throttleBurst - 1) * throttleInterval)
-	return min(throttleInterval, max(0, e.Throttle.Sub(free)))
+	return max(0, e.Throttle.Sub(free))
+}
+
+// unthrottle takes back what a record is paid for beyond what restarts can cost: another replica made it, whose clock is
+// ahead. What is left runs down on this clock.
+func unthrottle(e *ledger.Entry, now time.Time) {
+	if most := now.Add(throttleBurst * throttleInterval); e.Throttle.After(most) {
+		e.Throttle = most
+	}
 }
