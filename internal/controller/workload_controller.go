@@ -68,8 +68,8 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
-// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 
 // Reconcile compares one workload to its sources and restarts it if that is due.

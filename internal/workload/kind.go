@@ -28,7 +28,7 @@ type Kind struct {
 	Observe func(object client.Object, key digest.Key) plan.Workload
 	// Selector is the label selector of the object's pods.
 	Selector func(object client.Object) *metav1.LabelSelector
-	// Revisions lists the objects that stand between the workload and its pods: they own the pods.
+	// Revisions lists the versions of the template that the workload's controller keeps.
 	Revisions func(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error)
 }
 
@@ -52,10 +52,12 @@ func (o Owner) controls(object metav1.Object) bool {
 	return controller != nil && controller.UID == o.UID
 }
 
-// Revision is one version of a workload's template, and the owner of the pods made from it.
+// Revision is one version of a workload's template.
 type Revision struct {
-	// Owner is the UID that the pods' controller reference names.
+	// Owner is the UID that the controller reference of its pods names: the revision's own, or the workload's.
 	Owner types.UID
+	// Hash is the value of the pods' label controller-revision-hash; empty where the owner tells.
+	Hash string
 	// Created is when the revision was first made.
 	Created metav1.Time
 	// Number orders revisions: the present one has the greatest. An undo gives an old revision a new number.
@@ -63,4 +65,4 @@ type Revision struct {
 }
 
 // Kinds are the kinds of the core that are supported.
-func Kinds() []Kind { return []Kind{deployment()} }
+func Kinds() []Kind { return []Kind{deployment(), statefulSet(), daemonSet()} }

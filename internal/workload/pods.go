@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -62,10 +63,14 @@ func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.
 		r.Born = present.Created.UTC()
 	}
 	for i := range pods {
-		controller := metav1.GetControllerOfNoCopy(&pods[i])
-		if controller != nil && known[controller.UID] && active(&pods[i]) {
-			r.Pods = append(r.Pods, observePod(&pods[i], controller.UID == present.Owner))
+		pod := &pods[i]
+		controller := metav1.GetControllerOfNoCopy(pod)
+		if controller == nil || !known[controller.UID] || !active(pod) {
+			continue
 		}
+		current := controller.UID == present.Owner &&
+			(present.Hash == "" || pod.Labels[appsv1.ControllerRevisionHashLabelKey] == present.Hash)
+		r.Pods = append(r.Pods, observePod(pod, current))
 	}
 	return r
 }

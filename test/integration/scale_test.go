@@ -54,7 +54,9 @@ func TestRestartsOfTheControllerRestartNothing(t *testing.T) {
 			streamed[e.Resource]++
 		}
 	}
-	g.Expect(streamed).To(Equal(map[string]int{"secrets": 3, "configmaps": 3, "deployments": 3}))
+	g.Expect(streamed).To(Equal(map[string]int{
+		"secrets": 3, "configmaps": 3, "deployments": 3, "statefulsets": 3, "daemonsets": 3,
+	}))
 }
 
 // upkeepTimeout is for what the controller looks after once a minute.

@@ -113,10 +113,16 @@ func onNodesOf(namespace string) option {
 
 func (w *world) startPods() {
 	w.t.Helper()
+	w.labelNodes(`"true"`)
+}
+
+// labelNodes sets the label that pods on the nodes of the namespace ask for, as JSON.
+func (w *world) labelNodes(value string) {
+	w.t.Helper()
 	nodes := &corev1.NodeList{}
 	g := NewWithT(w.t)
 	g.Expect(w.admin.List(w.t.Context(), nodes)).To(Succeed())
-	patch := fmt.Sprintf(`{"metadata":{"labels":{"%s-%s":"true"}}}`, nodeLabel, w.namespace)
+	patch := fmt.Sprintf(`{"metadata":{"labels":{"%s-%s":%s}}}`, nodeLabel, w.namespace, value)
 	for i := range nodes.Items {
 		g.Expect(w.admin.Patch(w.t.Context(), &nodes.Items[i], client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
 	}

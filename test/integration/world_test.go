@@ -11,9 +11,11 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	gomegatypes "github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -209,14 +211,19 @@ func (w *world) later() {
 	NewWithT(w.t).Eventually(func() time.Duration { return time.Since(began) }).Should(BeNumerically(">", grain))
 }
 
-// events are the controller's about a workload, as reason and message.
+// events are the controller's about a Deployment, as type and message.
 func (w *world) events(name, reason string) []string {
+	w.t.Helper()
+	return w.eventsAbout("Deployment", name, reason)
+}
+
+func (w *world) eventsAbout(kind, name, reason string) []string {
 	w.t.Helper()
 	list := &corev1.EventList{}
 	NewWithT(w.t).Expect(w.admin.List(w.t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
 	var found []string
 	for _, e := range list.Items {
-		if e.InvolvedObject.Name == name && e.InvolvedObject.Kind == "Deployment" && e.Reason == reason && e.Source.Component == "reloader" {
+		if e.InvolvedObject.Name == name && e.InvolvedObject.Kind == kind && e.Reason == reason && e.Source.Component == "reloader" {
 			found = append(found, e.Type+" "+e.Message)
 		}
 	}
@@ -226,9 +233,14 @@ func (w *world) events(name, reason string) []string {
 // patches counts the controller's patches of Deployments, refused ones included.
 func (w *world) patches(names ...string) int {
 	w.t.Helper()
+	return w.patchesOf("deployments", names...)
+}
+
+func (w *world) patchesOf(resource string, names ...string) int {
+	w.t.Helper()
 	n := 0
 	for _, e := range w.requests() {
-		if e.Verb == "patch" && e.Resource == "deployments" && (len(names) == 0 || slices.Contains(names, e.Name)) {
+		if e.Verb == "patch" && e.Resource == resource && (len(names) == 0 || slices.Contains(names, e.Name)) {
 			n++
 		}
 	}
@@ -276,26 +288,35 @@ func (w *world) ledger(ctx context.Context) []corev1.ConfigMap {
 
 const ledgerLabel = "reloader.contrib.fluxcd.io/ledger"
 
-// recorded is the ledger's record of a workload as it is stored; empty if there is none.
+// recorded is the ledger's record of a Deployment as it is stored; empty if there is none.
 func (w *world) recorded(name string) string {
 	w.t.Helper()
-	uid := string(w.deployment(name).UID)
+	return w.recordOf(w.deployment(name).UID)
+}
+
+func (w *world) recordOf(uid types.UID) string {
+	w.t.Helper()
 	for _, shard := range w.ledger(w.t.Context()) {
-		if text := shard.Data[uid]; text != "" {
+		if text := shard.Data[string(uid)]; text != "" {
 			return text
 		}
 	}
 	return ""
 }
 
-// awaitRecord waits until the record of a workload is stored and says that its pods run with the present content.
+// awaitRecord waits until the record of a Deployment is stored and says that its pods run with the present content.
 func (w *world) awaitRecord(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
 		NewWithT(w.t).Eventually(func() string { return w.recorded(name) }).
-			Should(And(ContainSubstring(`"tpl":`), Not(ContainSubstring(`"pend":`)), Not(ContainSubstring(`"dv":`)),
-				ContainSubstring(w.value(name))), "record of "+name)
+			Should(proven(w.value(name)), "record of "+name)
 	}
+}
+
+// proven matches a record that says that all pods run with the present content, after the restart to this value.
+func proven(value string) gomegatypes.GomegaMatcher {
+	return And(ContainSubstring(`"tpl":`), Not(ContainSubstring(`"pend":`)), Not(ContainSubstring(`"dv":`)),
+		ContainSubstring(value))
 }
 
 func byteData(pairs []string) map[string][]byte {
