@@ -63,6 +63,10 @@ test: build ## Run the unit tests of every module, then the integration tests on
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
 	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./integration/...
 
+.PHONY: simulate
+simulate: need-go ## Play random schedules around the decision, FOR=10m, or one with its trace, SEED=17
+	go test ./internal/plan $(if $(SEED),-run '^TestSimulation$$' -seed $(SEED) -v,-run '^$$' -bench '^BenchmarkSimulation$$' -benchtime=$(or $(FOR),10m) -timeout=0)
+
 ##@ Try
 
 .PHONY: demo

@@ -1,0 +1,462 @@
+package plan_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"slices"
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// actor is everybody but Reloader, for one step. What it does depends on its own chance alone.
+type actor struct {
+	*simulation
+	r *rand.Rand
+}
+
+// act does one thing.
+func (a *actor) act() {
+	if a.seen() {
+		a.looked = a.now
+	}
+	total := 0
+	for _, deed := range simDeeds {
+		total += deed.weight
+	}
+	n := a.r.Intn(total)
+	for _, deed := range simDeeds {
+		if n -= deed.weight; n < 0 {
+			deed.do(a)
+			return
+		}
+	}
+}
+
+var simDeeds = []struct {
+	weight int
+	do     func(a *actor)
+}{
+	{30, (*actor).write},
+	{8, (*actor).label},
+	{5, (*actor).removeKey},
+	{10, (*actor).gitops},
+	{4, (*actor).deploy},
+	{3, (*actor).strip},
+	{4, (*actor).undo},
+	{10, (*actor).evict},
+	{4, (*actor).crashContainer},
+	{3, (*actor).scale},
+	{3, (*actor).pause},
+	{2, (*actor).opt},
+	{6, (*actor).hold},
+	{4, (*actor).removeSource},
+	{1, (*actor).recreate},
+	{8, (*actor).tie},
+	{6, (*actor).flip},
+	{5, (*actor).shed},
+	{4, (*actor).interrupt},
+	{6, (*actor).endProcess},
+	{1, (*actor).loseLedger},
+}
+
+func (a *actor) source() reference.Source { return simSources[a.r.Intn(len(simSources))] }
+
+func (a *actor) workload() ledger.Workload { return a.server.names[a.r.Intn(len(a.server.names))] }
+
+func (a *actor) pod() *apiPod {
+	w := a.server.wl[a.workload()]
+	if w == nil {
+		return nil
+	}
+	pods := a.server.parts[w.uid].pods
+	if len(pods) == 0 {
+		return nil
+	}
+	return pods[a.r.Intn(len(pods))]
+}
+
+// seen reports whether a leader sees every change of sources. What comes and goes while nobody looks is a known limit,
+// so that content does not return then.
+func (a *actor) seen() bool { return a.leader != nil && !a.leader.sourceIn.cut && a.leader.book != nil }
+
+// value is a new value for a key: often one that has been there before. It is none that a source had since nobody looks,
+// and none that one had so shortly before that a reconcile may not have come to its end.
+func (a *actor) value() string {
+	value := string(rune('A' + a.r.Intn(3)))
+	if a.quiet || a.optedOut() || a.lately(value) {
+		a.fresh++
+		return fmt.Sprint(a.fresh)
+	}
+	return value
+}
+
+// optedOut reports whether a workload is not looked at: what comes and goes meanwhile is not noted.
+func (a *actor) optedOut() bool {
+	return slices.ContainsFunc(a.server.names, func(name ledger.Workload) bool { return a.server.wl[name] != nil && a.server.wl[name].out })
+}
+
+// lately reports whether a source held the value since a leader last saw and decided everything. Answers that take long
+// hold a reconcile up, and it does not see what comes and goes meanwhile.
+func (a *actor) lately(value string) bool {
+	since := a.now.Add(-200 * time.Millisecond)
+	switch {
+	case a.late > 0: // what was noted in memory may be lost with the process
+		since = a.now.Add(-2 * time.Minute)
+	case a.slow > 0:
+		since = a.now.Add(-15 * time.Second)
+	}
+	if !a.seen() && a.looked.Add(-15*time.Second).Before(since) {
+		since = a.looked.Add(-15 * time.Second)
+	}
+	for _, versions := range a.server.history {
+		for i, o := range versions {
+			over := i+1 < len(versions) && versions[i+1].written.Before(since)
+			if !over && slices.Contains(slices.Collect(maps.Values(o.data)), value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (a *actor) manager(name reference.Source) (manager string, apply bool) {
+	switch {
+	case name == tls:
+		return "cert-manager", a.r.Intn(2) == 0
+	case a.r.Intn(3) == 0:
+		return "kubectl", false
+	}
+	return "kustomize-controller", true
+}
+
+func (a *actor) write() {
+	name := a.source()
+	manager, apply := a.manager(name)
+	data := map[string]string{"a": a.value()}
+	if old := a.server.sources[name]; old != nil {
+		data = maps.Clone(old.data)
+		if a.now.Sub(old.created) < 2*time.Second {
+			return // an object is not changed in the second of its creation
+		}
+		data[[]string{"a", "a", "b", "c"}[a.r.Intn(4)]] = a.value()
+	}
+	if manager == "kustomize-controller" && !a.mayApply() {
+		return
+	}
+	a.server.put(name, manager, apply, data, a.labelOf(name))
+}
+
+func (a *actor) labelOf(name reference.Source) int {
+	if o := a.server.sources[name]; o != nil {
+		return o.label
+	}
+	return 0
+}
+
+// mayApply keeps GitOps applies apart: one takes longer than the grain of time stamps.
+func (a *actor) mayApply() bool {
+	if a.now.Sub(a.applied) < 5*time.Second {
+		return false
+	}
+	a.applied = a.now
+	return true
+}
+
+// label writes labels alone; the data's manager moves its time by that.
+func (a *actor) label() {
+	name := a.source()
+	if o := a.server.sources[name]; o != nil {
+		manager, apply := a.manager(name)
+		if a.r.Intn(3) == 0 {
+			manager, apply = "labeller", false
+		}
+		a.server.put(name, manager, apply, o.data, o.label+1)
+	}
+}
+
+// removeKey removes a key, or several and changes another.
+func (a *actor) removeKey() {
+	name := a.source()
+	o := a.server.sources[name]
+	if o == nil || a.now.Sub(o.created) < 2*time.Second {
+		return
+	}
+	data := maps.Clone(o.data)
+	delete(data, []string{"b", "c", "a"}[a.r.Intn(3)])
+	if len(data) == 0 || !a.seen() && a.r.Intn(2) == 0 {
+		data["a"] = a.value()
+	}
+	if !a.seen() && !maps.Equal(data, o.data) { // content that never was
+		for k := range data {
+			data[k] = a.value()
+			break
+		}
+	}
+	manager, apply := a.manager(name)
+	a.server.put(name, manager, apply || a.forgets(), data, o.label)
+}
+
+// forgets reports whether a removal may not be noted, or not for good: a key that comes and goes then leaves no trace if
+// it goes by an Update.
+func (a *actor) forgets() bool { return !a.seen() || a.late > 0 || a.crashy > 0 }
+
+// gitops applies configuration, then the workload, as Flux does.
+func (a *actor) gitops() {
+	if !a.mayApply() {
+		return
+	}
+	name, source := a.workload(), []reference.Source{app, more}[a.r.Intn(2)]
+	data := map[string]string{"a": a.value()}
+	if old := a.server.sources[source]; old != nil {
+		data = maps.Clone(old.data)
+		if a.now.Sub(old.created) < 2*time.Second {
+			return
+		}
+		data["a"] = a.value()
+	}
+	a.server.put(source, "kustomize-controller", true, data, a.labelOf(source))
+	change := a.templateChange()
+	a.after(time.Duration(a.r.Intn(300))*time.Millisecond, func() { a.server.edit(name, "kustomize-controller", change) })
+}
+
+func (a *actor) templateChange() func(w *apiWorkload) {
+	n, uses := a.r.Intn(4), a.r.Intn(len(simUses))
+	a.images++
+	image := a.images
+	return func(w *apiWorkload) {
+		switch n {
+		case 0:
+			w.template.uses = uses
+		case 1:
+			w.template.image = image % 3
+		default:
+			w.template.image = image
+		}
+	}
+}
+
+// tie makes new pods, and changes what they read within about a second.
+func (a *actor) tie() {
+	w := a.server.wl[a.workload()]
+	if w == nil {
+		return
+	}
+	if a.r.Intn(2) == 0 {
+		a.server.edit(w.Workload, "kubectl", a.templateChange())
+	} else if pods := a.server.parts[w.uid].pods; len(pods) > 0 {
+		a.server.terminate(pods[a.r.Intn(len(pods))])
+	}
+	uses := simUses[w.template.uses]
+	name := uses[a.r.Intn(len(uses))].Source
+	a.after(time.Duration(20+a.r.Intn(2500))*time.Millisecond, func() { a.set(name, a.value()) })
+}
+
+// flip changes a source and changes it back, with new pods in between or not.
+func (a *actor) flip() {
+	name := a.source()
+	old := a.server.sources[name]
+	if old == nil || !a.seen() {
+		return
+	}
+	pod, wait := a.pod(), time.Duration(100+a.r.Intn(8000))*time.Millisecond
+	a.set(name, a.value())
+	if a.r.Intn(2) == 0 && pod != nil {
+		a.after(wait/3, func() { a.server.terminate(pod) })
+	}
+	a.after(wait, func() {
+		if a.seen() && !a.quiet && !a.optedOut() && a.slow == 0 && a.late == 0 {
+			a.set(name, old.data["a"])
+		}
+	})
+}
+
+// shed changes a key, makes a new pod, and removes another key by an Update, which moves no time.
+func (a *actor) shed() {
+	name, pod := a.source(), a.pod()
+	old := a.server.sources[name]
+	if old == nil || len(old.data) < 2 {
+		return
+	}
+	wait := time.Duration(1500+a.r.Intn(6000)) * time.Millisecond
+	a.set(name, a.value())
+	if pod != nil {
+		a.after(wait/4, func() { a.server.terminate(pod) })
+	}
+	a.after(wait, func() {
+		if o := a.server.sources[name]; o != nil && len(o.data) > 1 {
+			data := maps.Clone(o.data)
+			delete(data, slices.Max(slices.Collect(maps.Keys(data))))
+			a.server.put(name, "cert-manager", a.forgets(), data, o.label)
+		}
+	})
+}
+
+// set gives a source's main key a value.
+func (a *actor) set(name reference.Source, value string) {
+	old := a.server.sources[name]
+	if old == nil || a.now.Sub(old.created) < 2*time.Second {
+		return
+	}
+	data := maps.Clone(old.data)
+	if data["a"] = value; value == "" {
+		delete(data, "a")
+	}
+	manager, apply := "cert-manager", a.r.Intn(2) == 0
+	a.server.put(name, manager, apply, data, old.label)
+}
+
+// deploy changes a template and leaves our annotation alone.
+func (a *actor) deploy() { a.server.edit(a.workload(), "kubectl", a.templateChange()) }
+
+// strip is somebody who writes back a template without our annotation, some time after every change that he sees.
+func (a *actor) strip() {
+	name := a.workload()
+	times, wait := 1+a.r.Intn(3), time.Duration(a.r.Intn(20000))*time.Millisecond
+	var again func()
+	again = func() {
+		a.server.edit(name, "operator", func(w *apiWorkload) { w.template.value = "" })
+		if times--; times > 0 {
+			a.after(wait, again)
+		}
+	}
+	a.after(wait/4, again)
+}
+
+func (a *actor) undo() {
+	w := a.server.wl[a.workload()]
+	if w == nil {
+		return
+	}
+	revisions := slices.Clone(a.server.parts[w.uid].revisions)
+	slices.SortFunc(revisions, func(x, y *revision) int { return y.number - x.number })
+	if len(revisions) > 1 {
+		a.server.edit(w.Workload, "undo", func(w *apiWorkload) { w.template = revisions[1].template })
+	}
+}
+
+func (a *actor) evict() {
+	if pod := a.pod(); pod != nil {
+		a.server.terminate(pod)
+	}
+}
+
+func (a *actor) crashContainer() {
+	if pod := a.pod(); pod != nil && !pod.terminating {
+		a.server.crashContainer(pod, a.r.Intn(len(pod.containers)))
+	}
+}
+
+func (a *actor) scale() {
+	n := a.r.Intn(4)
+	a.server.edit(a.workload(), "kubectl", func(w *apiWorkload) { w.replicas = n })
+}
+
+func (a *actor) pause() {
+	partition := a.r.Intn(2)
+	a.server.edit(a.workload(), "kubectl", func(w *apiWorkload) {
+		switch {
+		case w.Kind == "Deployment":
+			w.paused = !w.paused
+		case w.Kind == "StatefulSet" && !w.onDelete:
+			w.partition = partition
+		default:
+			w.onDelete = !w.onDelete
+		}
+	})
+}
+
+func (a *actor) opt() {
+	a.server.edit(a.workload(), "kubectl", func(w *apiWorkload) { w.out = !w.out })
+}
+
+func (a *actor) hold() { a.setHeld(a.workload(), a.r.Intn(2) == 0) }
+
+// removeSource deletes a source, and mostly makes it again.
+func (a *actor) removeSource() {
+	name := a.source()
+	old := a.server.sources[name]
+	if old == nil || !a.mayApply() {
+		return
+	}
+	data := maps.Clone(old.data)
+	if a.r.Intn(3) > 0 {
+		data["a"] = a.value()
+	}
+	a.server.remove(name)
+	if a.r.Intn(5) > 0 {
+		wait := []int{0, 10, 900, 3000, 60000}[a.r.Intn(5)]
+		manager, apply := a.manager(name)
+		a.after(time.Duration(wait)*time.Millisecond, func() {
+			if a.server.sources[name] == nil {
+				a.server.put(name, manager, apply, data, 0)
+			}
+		})
+	}
+}
+
+// recreate deletes a workload and makes it again, sometimes around its pods.
+func (a *actor) recreate() {
+	name := a.workload()
+	old := a.server.wl[name]
+	if old == nil {
+		return
+	}
+	orphan := a.r.Intn(2) == 0 && old.Kind == "Deployment"
+	a.server.unmake(name, orphan)
+	wait, value := []int{100, 3000, 60000}[a.r.Intn(3)], a.r.Intn(2) == 0
+	a.after(time.Duration(wait)*time.Millisecond, func() {
+		if a.server.wl[name] != nil {
+			return
+		}
+		w := *old
+		w.observed, w.total, w.updated, w.ready, w.desired = 0, 0, 0, 0, 0
+		if !value {
+			w.template.value = ""
+		}
+		var left *parts
+		if orphan {
+			left = a.server.parts[old.uid]
+		}
+		a.server.make(w, left)
+	})
+}
+
+func (a *actor) interrupt() {
+	if p := a.processes[a.r.Intn(len(a.processes))]; p.alive {
+		p.interrupt(a.r.Intn(2) == 0)
+	}
+}
+
+func (a *actor) endProcess() {
+	var alive []*process
+	for _, p := range a.processes {
+		if p.alive {
+			alive = append(alive, p)
+		}
+	}
+	if len(alive) == 0 {
+		return
+	}
+	if p := alive[a.r.Intn(len(alive))]; a.r.Intn(2) == 0 {
+		a.crash(p, "killed")
+	} else {
+		a.stop(p)
+	}
+}
+
+// loseLedger deletes the ledger while nobody leads.
+func (a *actor) loseLedger() {
+	if a.leader == nil && a.losable {
+		a.note("the ledger is lost")
+		a.shelf.exists, a.shelf.bootstrap = false, false
+		clear(a.shelf.entries)
+		for _, name := range a.server.names {
+			if w := a.server.wl[name]; w != nil {
+				a.oracle.forgiven[w.uid] = true
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package plan_test
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// oracle knows what every pod has read, and what restarted workloads have been restarted for.
+type oracle struct {
+	*simulation
+	// views are the numbers of the last change of each source that a workload's last restart knew of.
+	views map[types.UID]map[reference.Source]int
+	// forgiven workloads may be restarted once more for a change: their ledger was lost.
+	forgiven map[types.UID]bool
+	// applied is the value that the last restart wrote.
+	applied map[types.UID]string
+	// tookBack are workloads of which somebody removed a value of ours, edits when somebody changed the template last.
+	tookBack map[types.UID]bool
+	edits    map[types.UID]time.Time
+	// reshaped are those whose template came to show other sources since their last restart.
+	reshaped map[types.UID]bool
+	// assumed is content that was taken at first sight as what a pod runs with.
+	assumed  map[*apiPod]map[reference.Source][]digest.Content
+	restarts int
+	adopted  int
+	last     time.Time
+}
+
+func newOracle(s *simulation) *oracle {
+	return &oracle{
+		simulation: s, views: map[types.UID]map[reference.Source]int{}, forgiven: map[types.UID]bool{},
+		applied:  map[types.UID]string{},
+		tookBack: map[types.UID]bool{}, edits: map[types.UID]time.Time{}, reshaped: map[types.UID]bool{},
+		assumed: map[*apiPod]map[reference.Source][]digest.Content{},
+	}
+}
+
+func (o *oracle) edited(old, w *apiWorkload, who string) {
+	if who == "flux-reloader" || old.template == w.template {
+		return
+	}
+	o.edits[w.uid] = o.stamp()
+	if old.template.value != w.template.value {
+		o.tookBack[w.uid] = true
+	}
+	if old.template.uses != w.template.uses {
+		o.reshaped[w.uid] = true
+	}
+}
+
+// recorded notes what is taken at first sight as what pods run with.
+func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
+	for source, now := range e.Sources {
+		if !now.Present || now.Provisional || !now.Diverged.IsZero() {
+			continue
+		}
+		if in.Entry != nil {
+			was, had := in.Entry.Sources[source]
+			if had && was.Present && !was.Provisional && was.Scope.Equal(now.Scope) {
+				continue
+			}
+		}
+		for _, pod := range p.server.parts[in.Workload.UID].pods {
+			if o.assumed[pod] == nil {
+				o.assumed[pod] = map[reference.Source][]digest.Content{}
+			}
+			o.assumed[pod][source] = append(o.assumed[pod][source], in.Sources[source].Content)
+		}
+	}
+	o.proven(in, e)
+}
+
+// proven checks, when content is recorded as what every pod runs with, that no pod runs with older content.
+func (o *oracle) proven(in plan.Input, e *ledger.Entry) {
+	if !e.ProvenAt.Equal(in.Now) || !e.PendingSince.IsZero() || e.Template != in.Workload.Template {
+		return
+	}
+	seen := map[reference.Source]*apiSource{}
+	for _, use := range in.Selection.Uses {
+		if was := in.Sources[use.Source]; was.State == plan.Present {
+			seen[use.Source] = o.server.versions[atoi(was.ResourceVersion)]
+		}
+	}
+	for _, pod := range o.server.parts[in.Workload.UID].pods {
+		if what := o.stale(in.Selection.Uses, seen, pod, true); what != "" && !pod.terminating {
+			o.fail("missed", "%s is taken to run with the present content, but %s", in.Workload.Short(), what)
+		}
+	}
+}
+
+// view is the number of the last change within what a use shows. A source that is absent shows what it held last.
+func (o *oracle) view(use reference.Use, seen plan.Source) int {
+	version := o.server.versions[atoi(seen.ResourceVersion)]
+	if seen.State != plan.Present {
+		version = o.server.lastOf[use.Source]
+	}
+	last := 0
+	if version != nil {
+		for key, change := range version.changes {
+			if use.Scope.Includes(key) {
+				last = max(last, change)
+			}
+		}
+	}
+	return last
+}
+
+// restarted checks that there was a cause.
+func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, after *apiWorkload) {
+	w := in.Workload
+	if before.template == after.template {
+		return // a replay that changed nothing
+	}
+	o.restarts++
+	o.last = o.now
+	o.note("process %d restarted %s: %s", p.id, w.Short(), d.Message)
+	views, cause := map[reference.Source]int{}, false
+	last, again := o.views[w.UID]
+	for _, use := range in.Selection.Uses {
+		known, seen := last[use.Source]
+		if seen && in.Sources[use.Source].State != plan.Present {
+			views[use.Source] = known // absence is no change; what it holds when it is made again may be
+			continue
+		}
+		views[use.Source] = o.view(use, in.Sources[use.Source])
+		cause = cause || !seen || views[use.Source] > known
+	}
+	switch {
+	case d.Adoption:
+		o.adopted++
+	case again && !cause && !o.excused(in):
+		o.fail("no cause", "%s was restarted again for the same change: %s", w.Short(), d.Message)
+	default:
+		o.needed(in, d, before)
+	}
+	delete(o.forgiven, w.UID)
+	delete(o.reshaped, w.UID)
+	o.views[w.UID], o.applied[w.UID] = views, after.template.value
+}
+
+// excused says whether a workload may be restarted twice for one change: the ledger was lost, or the record of the first
+// restart, with somebody writing the template before another process came; or the template shows other sources since, so
+// that its value stands for nothing that is known.
+func (o *oracle) excused(in plan.Input) bool {
+	uid := in.Workload.UID
+	return o.forgiven[uid] || in.Entry == nil || in.Entry.Value != o.applied[uid] || o.reshaped[uid]
+}
+
+// needed checks that pods, or a rollout under way, do not bring the present content without a restart, where times tell.
+func (o *oracle) needed(in plan.Input, d plan.Decision, before *apiWorkload) {
+	var last time.Time
+	for _, c := range d.Changes {
+		seen := in.Sources[c.Source]
+		truly, _ := o.server.versions[atoi(seen.ResourceVersion)].changed()
+		if seen.Timing != plan.Exact || seen.Changed.Before(truly) {
+			return
+		}
+		if seen.Changed.After(last) {
+			last = seen.Changed
+		}
+	}
+	w := in.Workload
+	older := func(p plan.Pod) bool { return p.Created.Sub(last) <= time.Second }
+	if in.Rollout != nil && len(in.Rollout.Pods) > 0 && !slices.ContainsFunc(in.Rollout.Pods, older) {
+		o.fail("not needed", "%s was restarted although all pods are newer than the change: %s", w.Short(), d.Message)
+	}
+	returned := slices.ContainsFunc(o.server.parts[w.UID].revisions, func(r *revision) bool {
+		return r.template == before.template && r.created.Sub(last) <= time.Second
+	})
+	if o.edits[w.UID].Sub(last) > 2*time.Second && !returned && w.Held == "" && in.Now.Sub(in.Progressed) < 10*time.Minute {
+		o.fail("not needed", "%s was restarted although somebody rolls it out since the change: %s", w.Short(), d.Message)
+	}
+}
+
+// check looks at everything once nothing happens any more.
+func (o *oracle) check() {
+	leader := o.leader
+	if leader == nil {
+		o.fail("no leader", "nobody leads at rest")
+		return
+	}
+	if !o.last.IsZero() && o.now.Sub(o.last) < time.Hour {
+		o.fail("livelock", "restarts do not end")
+	}
+	for _, name := range o.server.names {
+		if w := o.server.wl[name]; w != nil && !w.out {
+			o.checkWorkload(leader, w)
+		}
+	}
+}
+
+func (o *oracle) checkWorkload(leader *process, w *apiWorkload) {
+	verdict, message := plan.Verdict("none"), ""
+	if t := leader.tracks[w.Workload]; t != nil {
+		verdict, message = t.verdict, t.message
+	}
+	var stale string
+	for _, pod := range o.server.parts[w.uid].pods {
+		if what := o.stale(simUses[w.template.uses], o.server.sources, pod, false); what != "" && !pod.terminating {
+			stale = what
+		}
+	}
+	if (verdict == plan.InSync || verdict == plan.AlreadyFresh || verdict == plan.Baseline) && stale != "" {
+		o.fail("missed", "%s is %s (%s), but %s", w.Short(), verdict, message, stale)
+	}
+	if !o.explains(w, verdict) {
+		o.fail("wrong report", "%s is %s at rest (%s); stale: %q", w.Short(), verdict, message, stale)
+	}
+}
+
+// explains reports whether there is a reason for the verdict.
+func (o *oracle) explains(w *apiWorkload, verdict plan.Verdict) bool {
+	switch verdict {
+	case plan.InSync, plan.AlreadyFresh, plan.Baseline:
+		return true
+	case plan.RolledBack:
+		return o.tookBack[w.uid]
+	case plan.Waiting:
+		return o.waits(w)
+	case plan.Paused:
+		return w.held() != ""
+	case plan.Restarting:
+		return w.held() != "" || o.server.observe(w).Rolling
+	default:
+		return false
+	}
+}
+
+func (o *oracle) waits(w *apiWorkload) bool {
+	return slices.ContainsFunc(simUses[w.template.uses], func(u reference.Use) bool {
+		return !u.Optional && o.server.sources[u.Source] == nil
+	})
+}
+
+// stale says what a pod runs with that is not present any more, of what the template still shows. Only older content counts
+// where what is present was seen some time ago.
+func (o *oracle) stale(uses []reference.Use, sources map[reference.Source]*apiSource, pod *apiPod, ago bool) string {
+	for _, use := range uses {
+		present := sources[use.Source]
+		for _, c := range pod.containers {
+			read := c.read[use.Source]
+			if present == nil || read == nil || c.started.IsZero() || ago && read.version >= present.version {
+				continue
+			}
+			scope := use.Scope
+			for _, own := range simUses[pod.revision.template.uses] {
+				if own.Source == use.Source && scope.All {
+					scope = own.Scope
+				}
+			}
+			want := o.server.key.Scoped(use.Source, scope, present.content)
+			same := func(c digest.Content) bool { return o.server.key.Scoped(use.Source, scope, c) == want }
+			if !same(read.content) && !slices.ContainsFunc(o.assumed[pod][use.Source], same) {
+				return "pod " + pod.name + " runs with " + describeRead(c.read)
+			}
+		}
+	}
+	return ""
+}
