@@ -31,6 +31,9 @@ func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result
 			r.events.Send(warning(w, notify.ReasonRolledBack, d.Message+"; held until content changes: "+plan.Describe(d.Changes)))
 		}
 	case plan.Restart: // told by reportRestart
+	case plan.AlreadyFresh:
+		log.V(1).Info(d.Message, "changes", plan.Describe(d.Changes))
+		r.reportReplaced(w, d)
 	case plan.Waiting, plan.Paused, plan.Throttled:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
 	default:
@@ -61,6 +64,22 @@ func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, n
 	message := "restarted " + w.Workload.Short() + ": " + d.Message
 	r.log.Info("restarted", "workload", w.Workload.String(), "changes", d.Message, "value", d.Value)
 	r.events.Send(notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
+	r.reportReplaced(w, d)
+}
+
+// reportReplaced warns of what new pods may not get although they are new.
+func (r *Reconciler) reportReplaced(w plan.Workload, d plan.Decision) {
+	if len(d.Replaced) == 0 {
+		return
+	}
+	names := make([]string, len(d.Replaced))
+	for i, source := range d.Replaced {
+		names[i] = source.String()
+	}
+	message := "immutable, and made again with other content: " + strings.Join(names, ", ") +
+		"; a kubelet goes on serving the former content while any pod on its node uses it"
+	r.log.Info(message, "workload", w.Workload.String())
+	r.events.Send(warning(w, notify.ReasonImmutableReplaced, message))
 }
 
 // reportFailure tells of a restart that failed, once for each kind of failure in a row.

@@ -63,6 +63,7 @@ type sourceRecord struct {
 	Tags            map[string]string `json:"t,omitempty"`
 	UID             types.UID         `json:"u,omitempty"`
 	ResourceVersion string            `json:"rv,omitempty"`
+	Immutable       bool              `json:"im,omitempty"`
 	Changed         int64             `json:"ch,omitempty"`
 	NotAfter        int64             `json:"na,omitempty"`
 	Provisional     bool              `json:"pr,omitempty"`
@@ -121,7 +122,7 @@ func toRecord(e *Entry, sequence uint64) record {
 		sr := sourceRecord{
 			Kind: source.Kind, Namespace: source.Namespace, Name: source.Name,
 			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Digest: optional(s.Digest),
-			UID: s.UID, ResourceVersion: s.ResourceVersion, Provisional: s.Provisional,
+			UID: s.UID, ResourceVersion: s.ResourceVersion, Immutable: s.Immutable, Provisional: s.Provisional,
 			Changed: milli(s.Changed), NotAfter: milli(s.NotAfter), Diverged: milli(s.Diverged),
 			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged),
 		}
@@ -151,7 +152,7 @@ func (r record) entry() (*Entry, error) {
 		source := reference.Source{Kind: sr.Kind, Namespace: sr.Namespace, Name: sr.Name}
 		s := Source{
 			Present: sr.Present, Digest: value(sr.Digest), UID: sr.UID, ResourceVersion: sr.ResourceVersion,
-			Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
+			Immutable: sr.Immutable, Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
 			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged),
 		}
 		if s.Scope = reference.Keys(sr.Keys...); sr.All {

@@ -49,7 +49,7 @@ func full() *ledger.Entry {
 			tls: {
 				Present: true, Scope: reference.Keys("a", "b"), Digest: digest.Digest{2},
 				Tags: map[string]ledger.Tag{"a": {1}, "b": {2}}, UID: "source", ResourceVersion: "7",
-				Changed: base, NotAfter: base.Add(time.Hour), Provisional: true, Diverged: base.Add(time.Minute),
+				Immutable: true, Changed: base, NotAfter: base.Add(time.Hour), Provisional: true, Diverged: base.Add(time.Minute),
 				Pending: digest.Digest{4}, PendingChanged: base.Add(2 * time.Minute),
 			},
 			app: {Present: true, Scope: all, Digest: digest.Digest{3}, Tags: map[string]ledger.Tag{"": {3}}},
@@ -83,7 +83,7 @@ func random(r *rand.Rand) *ledger.Entry {
 	for i := range r.Intn(4) {
 		s := ledger.Source{
 			Present: r.Intn(2) == 0, Digest: sum(), UID: types.UID(text()), ResourceVersion: text(),
-			Changed: moment(), NotAfter: moment(), Provisional: r.Intn(2) == 0, Diverged: moment(),
+			Immutable: r.Intn(2) == 0, Changed: moment(), NotAfter: moment(), Provisional: r.Intn(2) == 0, Diverged: moment(),
 			Pending: sum(), PendingChanged: moment(),
 		}
 		if s.Scope = reference.Keys(text(), text()); r.Intn(2) == 0 {

@@ -73,6 +73,8 @@ type Source struct {
 	// UID and ResourceVersion of the object as last seen. Digests decide; the version tells what is older.
 	UID             types.UID
 	ResourceVersion string
+	// Immutable says that the object's data could not change: other content means that it was replaced.
+	Immutable bool
 	// Changed is the time of the content's last change by the API server's clock; zero if unknown.
 	Changed time.Time
 	// NotAfter is when the certificate in tls.crt ends; zero without one.

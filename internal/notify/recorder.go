@@ -22,6 +22,9 @@ const (
 	ReasonReloadFail = "ReloadFail"
 	// ReasonInvalidAnnotation names an annotation whose value makes no sense.
 	ReasonInvalidAnnotation = "InvalidAnnotation"
+	// ReasonImmutableReplaced names an immutable source that was made again with other content, which a kubelet may not
+	// notice.
+	ReasonImmutableReplaced = "ImmutableReplaced"
 	// ReasonRolledBack says that somebody took a restart back.
 	ReasonRolledBack = "RolledBack"
 )

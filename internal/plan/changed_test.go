@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -71,6 +72,47 @@ func TestDifferences(t *testing.T) {
 		},
 		want: restart("Secret/tls changed (a, b, c, crt, d, …)"),
 	}}.run(t)
+}
+
+// A kubelet may not notice that an immutable object is another: the decision names it, for those who watch the pods.
+func TestImmutableObjectsThatAreReplacedAreNamed(t *testing.T) {
+	immutable := func(s *scenario) *scenario {
+		return s.edit(tls, func(o *plan.Source) { o.Immutable = true })
+	}
+	tests := map[string]struct {
+		given   func(s *scenario)
+		verdict plan.Verdict
+		named   bool
+	}{
+		"replaced": {func(s *scenario) {
+			immutable(s).proven().remade(tls, "crt", "B")
+			immutable(s).decide()
+			s.later(5)
+		}, plan.Restart, true},
+		"replaced by one that is not": {func(s *scenario) { immutable(s).proven().remade(tls, "crt", "B").later(5) }, plan.Restart, true},
+		"replaced, and somebody rolled out": {func(s *scenario) {
+			immutable(s).proven().remade(tls, "crt", "B").later(60).template().rolledOut().later(5)
+		}, plan.AlreadyFresh, true},
+		"made immutable by the change": {func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B")
+			immutable(s).later(5)
+		}, plan.Restart, false},
+		"replaced with equal content": {func(s *scenario) { immutable(s).proven().remade(tls, "crt", "A").later(5) }, plan.InSync, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			tc.given(s)
+			d := s.decide()
+			var want []reference.Source
+			if tc.named {
+				want = []reference.Source{tls}
+			}
+			if d.Verdict != tc.verdict || !slices.Equal(d.Replaced, want) {
+				t.Errorf("%s, replaced %v; want %s, %v", d.Verdict, d.Replaced, tc.verdict, want)
+			}
+		})
+	}
 }
 
 func TestScopes(t *testing.T) {

@@ -36,6 +36,9 @@ func Decide(in Input) Decision {
 	}
 	d.inspect()
 	decision := d.decide()
+	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
+		decision.Replaced = d.replaced()
+	}
 	if decision.NeedsRollout {
 		decision.Entry = d.entry // what was seen is worth a record, even if the pods cannot be asked for
 	}
@@ -208,6 +211,17 @@ func (d *decider) changes() []Change {
 		}
 	}
 	return changes
+}
+
+// replaced are the immutable objects that were made again with other content.
+func (d *decider) replaced() []reference.Source {
+	var sources []reference.Source
+	for _, f := range d.findings {
+		if f.replaced() {
+			sources = append(sources, f.use.Source)
+		}
+	}
+	return sources
 }
 
 // held reports a hold from outside (rule 1). Differences are remembered all the same.

@@ -146,6 +146,10 @@ type Decision struct {
 	Changes []Change
 	// Message says why, in words that stay the same while nothing changes.
 	Message string
+	// Replaced are the sources that differ although their data could not change: objects that were immutable, and made
+	// again. A kubelet goes on serving what it holds of such an object while any pod on its node uses it, so that even a
+	// pod that is newer than the change may not have the present content. Only with Restart and AlreadyFresh.
+	Replaced []reference.Source
 	// Entry is the record to keep; nil to keep none.
 	Entry *ledger.Entry
 	// Value is what to write to the template; only with Restart.

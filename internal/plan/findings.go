@@ -46,6 +46,9 @@ type finding struct {
 
 func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
 
+// replaced reports whether a source differs whose data could not change.
+func (f finding) replaced() bool { return f.condition == changed && f.record.Immutable }
+
 func (f finding) change() Change {
 	return Change{Source: f.use.Source, Keys: f.keys, SeenAt: f.seen.SeenAt}
 }
@@ -125,7 +128,7 @@ func entered(key digest.Key, f finding) ledger.Source {
 		Present: true, Scope: f.use.Scope,
 		Digest: key.Scoped(f.use.Source, f.use.Scope, f.seen.Content),
 		Tags:   ledger.Tags(f.seen.Content, f.use.Scope),
-		UID:    f.seen.UID, ResourceVersion: f.seen.ResourceVersion,
+		UID:    f.seen.UID, ResourceVersion: f.seen.ResourceVersion, Immutable: f.seen.Immutable,
 		Changed: f.seen.Changed, NotAfter: f.seen.NotAfter,
 	}
 }

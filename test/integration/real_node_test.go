@@ -11,8 +11,10 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
@@ -20,27 +22,26 @@ import (
 
 const printerImage = "reloader.test/printer:1"
 
-// TestRealNodePodsRunWithWhatTheLedgerSays lets a kubelet start the pods: a Deployment comes before its Secret, and has
-// one revision ever; then the Secret changes, and the new pod has the new content in its variable and in its file.
-func TestRealNodePodsRunWithWhatTheLedgerSays(t *testing.T) {
+// TestRealNode lets a kubelet start the pods.
+func TestRealNode(t *testing.T) {
 	t.Parallel()
-	g := NewWithT(t)
-	w := &world{t: t, cluster: realCluster(t), edits: map[string]int64{}}
-	var err error
-	w.admin, err = client.New(w.cluster.Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	pods, err := kubernetes.NewForConfig(w.cluster.Config())
-	g.Expect(err).NotTo(HaveOccurred())
+	node := realCluster(t)
 	printer, err := build(t.Context(), ".", "./internal/printer", filepath.Join(t.TempDir(), "printer"))
+	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(w.cluster.LoadImage(t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
-	g.Expect(applyClusterRole(t.Context(), w.admin)).To(Succeed())
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
-	w.permit("state_role.yaml", "leader_election_role.yaml")
-	w.bindHere(w.state)
-	output := func() []string { return w.output(pods, "web") }
+	g.Expect(node.LoadImage(t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
+	nodeAdmin, err := client.New(node.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(applyClusterRole(t.Context(), nodeAdmin)).To(Succeed())
+	t.Run("pods run with what the ledger says", func(t *testing.T) { podsRunWithWhatTheLedgerSays(t, node) })
+	t.Run("an immutable Secret that is replaced is reported", func(t *testing.T) { replacedImmutableIsReported(t, node) })
+}
 
+// podsRunWithWhatTheLedgerSays: a Deployment comes before its Secret, and has one revision ever; then the Secret changes,
+// and the new pod has the new content in its variable and in its file.
+func podsRunWithWhatTheLedgerSays(t *testing.T, node *cluster.Cluster) {
+	w, output := newRealWorld(t, node)
+	g := NewWithT(t)
 	c := w.startController()
 	w.create(deployment("web", auto, onRealNode, envKey("PASSWORD", "late", "password"), mountSecret("late", "/etc/late")))
 	g.Eventually(func() int { return c.decided("Deployment/"+w.namespace+"/web", "Waiting") }).Should(BeNumerically(">", 0))
@@ -60,6 +61,66 @@ func TestRealNodePodsRunWithWhatTheLedgerSays(t *testing.T) {
 	w.awaitRecord("web")
 	w.expectRestarts("web", 1)
 	g.Expect(w.patches("web")).To(Equal(1))
+}
+
+// replacedImmutableIsReported shows what a kubelet makes of it, and why nothing but a report helps: a new pod beside an old
+// one gets the former content. Once no pod on the node uses the object any more, the next one gets the present.
+func replacedImmutableIsReported(t *testing.T, node *cluster.Cluster) {
+	w, output := newRealWorld(t, node)
+	g := NewWithT(t)
+	fixed := func(password string) *corev1.Secret {
+		s := secret("fixed", "password", password)
+		s.Immutable = ptr.To(true)
+		return s
+	}
+	// Only pods that end in their own time are gone for the kubelet when they are gone for the API server.
+	gracefully := func(d *appsv1.Deployment) { d.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To(int64(1)) }
+	w.create(fixed("first"), deployment("web", auto, onRealNode, gracefully,
+		envKey("PASSWORD", "fixed", "password"), mountSecret("fixed", "/etc/late")))
+	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=first file=first\n"))
+	w.awaitRollout("web")
+	w.startController()
+	w.awaitRecord("web")
+
+	w.later()
+	g.Expect(w.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "fixed"}})).To(Succeed())
+	w.create(fixed("second"))
+	g.Eventually(func() int { return w.restarts("web") }).Should(Equal(1))
+	g.Eventually(func() bool { return complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
+	g.Eventually(func() []string { return w.events("web", "ImmutableReplaced") }).Should(HaveLen(1))
+	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=first file=first\n"), "of the new pod")
+
+	scale := func(to int32) {
+		change(w, &appsv1.Deployment{}, "web", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To(to) })
+		w.edits["web"]++
+	}
+	scale(0)
+	g.Eventually(func() []corev1.Pod {
+		left := &corev1.PodList{} // those that end, too
+		g.Expect(w.admin.List(t.Context(), left, client.InNamespace(w.namespace))).To(Succeed())
+		return left.Items
+	}).WithTimeout(slowly).Should(BeEmpty())
+	scale(1)
+	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=second file=second\n"))
+	w.expectRestarts("web", 1)
+	g.Expect(w.events("web", "ImmutableReplaced")).To(HaveLen(1))
+}
+
+// newRealWorld is a namespace on a cluster with a kubelet, and what the pods of its Deployment web have printed.
+func newRealWorld(t *testing.T, node *cluster.Cluster) (w *world, output func() []string) {
+	t.Helper()
+	g := NewWithT(t)
+	w = &world{t: t, cluster: node, edits: map[string]int64{}}
+	var err error
+	w.admin, err = client.New(node.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	pods, err := kubernetes.NewForConfig(node.Config())
+	g.Expect(err).NotTo(HaveOccurred())
+	w.namespace = w.newNamespace("test")
+	w.state = w.namespace
+	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.bindHere(w.state)
+	return w, func() []string { return w.output(pods, "web") }
 }
 
 // slowly is for what a kubelet tries again with a growing backoff.
