@@ -15,7 +15,9 @@ import (
 // setKind is a kind of workload that owns its pods itself: the API server keeps ControllerRevisions of it.
 type setKind struct {
 	name, resource string
-	empty          func() client.Object
+	// revisions is the resource that keeps its former templates.
+	revisions string
+	empty     func() client.Object
 	// like makes a workload of the kind from what a Deployment says.
 	like func(*appsv1.Deployment) client.Object
 	// onDelete lets the pods be until somebody deletes them.
@@ -36,7 +38,7 @@ type set struct {
 
 func statefulSets() setKind {
 	return setKind{
-		name: "StatefulSet", resource: "statefulsets",
+		name: "StatefulSet", resource: "statefulsets", revisions: "controllerrevisions",
 		empty: func() client.Object { return &appsv1.StatefulSet{} },
 		like: func(d *appsv1.Deployment) client.Object {
 			return &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{
@@ -63,7 +65,7 @@ func statefulSets() setKind {
 
 func daemonSets() setKind {
 	return setKind{
-		name: "DaemonSet", resource: "daemonsets",
+		name: "DaemonSet", resource: "daemonsets", revisions: "controllerrevisions",
 		empty: func() client.Object { return &appsv1.DaemonSet{} },
 		like: func(d *appsv1.Deployment) client.Object {
 			return &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{
@@ -113,6 +115,12 @@ func reader(options ...option) *appsv1.Deployment {
 // begin makes the workload and the marker, and starts a controller that has entered them.
 func (s *subject) begin(from *appsv1.Deployment, shapes ...func(client.Object)) *controller {
 	s.t.Helper()
+	return s.beginWith([]string{quick}, from, shapes...)
+}
+
+// beginWith begins with a controller that has these flags.
+func (s *subject) beginWith(flags []string, from *appsv1.Deployment, shapes ...func(client.Object)) *controller {
+	s.t.Helper()
 	object := s.kind.like(from)
 	for _, shape := range shapes {
 		shape(object)
@@ -120,7 +128,7 @@ func (s *subject) begin(from *appsv1.Deployment, shapes ...func(client.Object)) 
 	s.create(secret("password", "password", "A"), object)
 	s.createMarker()
 	s.awaitComplete()
-	c := s.startController(quick)
+	c := s.startController(flags...)
 	s.awaitProven()
 	s.awaitRecord(marker)
 	return c

@@ -1,0 +1,133 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+// What the controller asks of the API server for one restart, by what it does: at most these.
+const (
+	eventWrites = 2
+	// ledgerWrites: the difference, then the value that was written, then the proof. Two may come in one.
+	ledgerWrites = 3
+	// looks at the pods: before the restart, in case they are fresh already, and after it for the proof. Each is a LIST of
+	// the pods and one of the revisions, by the workload's selector, and a GET of the workload. One more is for pods that
+	// the workload's controller has not counted yet.
+	looks = 3
+)
+
+// A restart is one PATCH and little else, for workloads of each kind: no source is ever read but by its watch, and no
+// workload listed. A change that concerns nobody asks for nothing.
+func TestARestartIsFewRequests(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []setKind{deployments(), statefulSets(), daemonSets()} {
+		t.Run(kind.name, func(t *testing.T) { fewRequests(&subject{world: newWorld(t), kind: kind}) })
+	}
+}
+
+func fewRequests(s *subject) {
+	s.create(secret("nobodys", "key", "1"))
+	metrics := freeAddress(s.t)
+	s.beginWith([]string{quick, "--metrics-addr=" + metrics}, reader(replicas(2)))
+	g := NewWithT(s.t)
+	g.Eventually(func() string { return s.ledger(s.t.Context())[0].Annotations[bootstrapMark] }).Should(BeEmpty())
+	begun := len(s.requests())
+
+	s.t.Log("a restart")
+	s.setPassword("B")
+	s.awaitComplete()
+	s.awaitProven()
+	g.Eventually(func() []string { return s.eventsAbout(s.kind.name, web, "Reloaded") }).Should(HaveLen(1))
+	restarted := len(s.requests())
+
+	s.t.Log("a change that concerns nobody")
+	s.setSecret("nobodys", "key", "2")
+	known := func() (int, error) { return gauge(metrics, `reloader_tracked_sources{kind="Secret"}`) }
+	before, err := known()
+	g.Expect(err).NotTo(HaveOccurred())
+	s.create(secret("nobodys-either", "key", "1"))
+	g.Eventually(known).Should(Equal(before+1), "the controller has seen the Secret that came after the change")
+	g.Expect(s.requests()[restarted:]).To(BeEmpty())
+	s.mark(1)
+	s.awaitRecord(marker)
+
+	spent := count(s.requests()[begun:])
+	s.t.Logf("requests: %v", spent)
+	g.Expect(spent).To(HaveKeyWithValue("patch "+s.kind.resource+" "+web, 1))
+	for what, most := range map[string]int{
+		"patch " + s.kind.resource + " " + web: 1, "patch deployments " + marker: 1,
+		"events": 2 * eventWrites, "ledger": 2 * ledgerWrites,
+		"list pods " + web: looks, "list " + s.kind.revisions + " " + web: looks, "get " + s.kind.resource + " " + web: looks,
+		"list pods " + marker: looks, "list replicasets " + marker: looks, "get deployments " + marker: looks,
+		"get secrets reloader-digest-key": 1, // once a minute
+	} {
+		g.Expect(spent[what]).To(BeNumerically("<=", most), what)
+		delete(spent, what)
+	}
+	g.Expect(spent).To(BeEmpty(), "all else is too much")
+}
+
+const bootstrapMark = "reloader.contrib.fluxcd.io/ledger-bootstrap"
+
+// deployments lets a Deployment be looked at like the other kinds.
+func deployments() setKind {
+	return setKind{
+		name: "Deployment", resource: "deployments", revisions: "replicasets",
+		empty: func() client.Object { return &appsv1.Deployment{} },
+		like:  func(d *appsv1.Deployment) client.Object { return d },
+		see: func(o client.Object) set {
+			d := o.(*appsv1.Deployment)
+			return set{uid: d.UID, template: &d.Spec.Template, available: d.Status.AvailableReplicas, complete: complete(d)}
+		},
+	}
+}
+
+// count counts requests by what they do, and to which workload.
+func count(requests []cluster.AuditEvent) map[string]int {
+	n := map[string]int{}
+	for _, e := range requests {
+		name := e.Name
+		if uri, err := url.Parse(e.RequestURI); err == nil && name == "" {
+			name = strings.TrimPrefix(uri.Query().Get("labelSelector"), "app=")
+		}
+		what := e.Verb + " " + e.Resource + " " + name
+		switch {
+		case e.Resource == "events" && (e.Verb == "create" || e.Verb == "patch"):
+			what = "events"
+		case e.Verb == "patch" && e.Resource == "configmaps" && strings.HasPrefix(name, "reloader-ledger-"):
+			what = "ledger"
+		}
+		n[what]++
+	}
+	return n
+}
+
+// gauge reads one of a controller's metrics.
+func gauge(address, series string) (int, error) {
+	response, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		return 0, fmt.Errorf("reading metrics: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if number, found := strings.CutPrefix(lines.Text(), series+" "); found {
+			var n int
+			if _, err := fmt.Sscan(number, &n); err != nil {
+				return 0, fmt.Errorf("reading metric %q: %w", lines.Text(), err)
+			}
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("no metric %s: %w", series, lines.Err())
+}
