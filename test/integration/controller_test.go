@@ -53,6 +53,9 @@ func (w *world) launch(name string, flags ...string) *controller {
 	g := NewWithT(w.t)
 	kubeconfig, err := w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
 	g.Expect(err).NotTo(HaveOccurred())
+	if w.kubeconfig != "" {
+		kubeconfig = w.kubeconfig
+	}
 	c := &controller{t: w.t, health: freeAddress(w.t)}
 	if info, err := os.Stat(w.cluster.LogFile(name)); err == nil {
 		c.offset = info.Size()

@@ -32,6 +32,8 @@ type world struct {
 	namespace  string
 	state      string
 	everywhere bool
+	// kubeconfig is what controllers reach the API server by, if not directly.
+	kubeconfig string
 	// edits counts, by Deployment, the test's own changes that move the generation.
 	edits map[string]int64
 }
