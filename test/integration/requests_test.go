@@ -1,9 +1,6 @@
 package integration
 
 import (
-	"bufio"
-	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -110,24 +107,4 @@ func count(requests []cluster.AuditEvent) map[string]int {
 		n[what]++
 	}
 	return n
-}
-
-// gauge reads one of a controller's metrics.
-func gauge(address, series string) (int, error) {
-	response, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		return 0, fmt.Errorf("reading metrics: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if number, found := strings.CutPrefix(lines.Text(), series+" "); found {
-			var n int
-			if _, err := fmt.Sscan(number, &n); err != nil {
-				return 0, fmt.Errorf("reading metric %q: %w", lines.Text(), err)
-			}
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("no metric %s: %w", series, lines.Err())
 }

@@ -30,7 +30,8 @@ func TestNothingSecretLeaves(t *testing.T) {
 		deployment("refused", auto, envKey("PASSWORD", "password", "a")))
 	w.createMarker()
 	w.awaitRollout("web", "refused")
-	c := w.startController(quick, "--log-level=trace", "--max-retry-delay=1s")
+	metrics := freeAddress(t)
+	c := w.startController(quick, "--log-level=trace", "--max-retry-delay=1s", "--metrics-addr="+metrics)
 	w.awaitRecord("web", "refused", marker)
 	w.later()
 	allow := w.refuseRestarts("refused")
@@ -40,14 +41,18 @@ func TestNothingSecretLeaves(t *testing.T) {
 	g.Eventually(func() []string { return w.events("refused", "ReloadFail") }).ShouldNot(BeEmpty())
 	w.annotate("web", v1alpha1.AutoAnnotation, "ture")
 	g.Eventually(func() []string { return w.events("web", "InvalidAnnotation") }).ShouldNot(BeEmpty())
+	first, err := scrape(metrics)
+	g.Expect(err).NotTo(HaveOccurred())
 	c.stop()
 	w.setSecret("password", "a", planted[4])
 	allow()
-	c = w.startController(quick, "--log-level=trace")
+	c = w.startController(quick, "--log-level=trace", "--metrics-addr="+metrics)
 	w.awaitRestart("refused", 1)
+	second, err := scrape(metrics)
+	g.Expect(err).NotTo(HaveOccurred())
 	c.stop()
 
-	written := map[string]string{}
+	written := map[string]string{"metrics": first + second}
 	whole := &controller{t: t, process: c.process}
 	written["log"] = whole.log()
 	for name, list := range map[string]client.ObjectList{
@@ -61,6 +66,7 @@ func TestNothingSecretLeaves(t *testing.T) {
 	}
 	g.Expect(written["log"]).To(ContainSubstring("Secret/password changed (a)"), "it is the log of both")
 	g.Expect(written["events"]).To(ContainSubstring("Secret/password changed (a)"))
+	g.Expect(written["metrics"]).To(And(ContainSubstring(`result="failure"} 1`), ContainSubstring(`result="success"} 1`)))
 	for _, value := range planted {
 		for form, text := range forms(value) {
 			for where, all := range written {

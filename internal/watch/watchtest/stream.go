@@ -1,0 +1,48 @@
+// Package watchtest is for tests of what is built from watches: an API server that tells what a test wants to be told,
+// and a search for what is kept of it.
+package watchtest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Stream returns clients of an API server that knows one object of each resource, and its versions: watches tell the
+// first as there already, and the others as they come. It ends with the test.
+func Stream(t testing.TB, versions map[string][]runtime.Object) kubernetes.Interface {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+		answer := json.NewEncoder(w)
+		done := &unstructured.Unstructured{}
+		for i, object := range versions[path.Base(r.URL.Path)] {
+			done.SetGroupVersionKind(object.GetObjectKind().GroupVersionKind())
+			kind := map[bool]string{true: "ADDED", false: "MODIFIED"}[i == 0]
+			_ = answer.Encode(map[string]any{"type": kind, "object": object}) // nobody listens any more
+			if i == 0 {
+				done.SetResourceVersion(object.(metav1.Object).GetResourceVersion())
+				done.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+				_ = answer.Encode(map[string]any{"type": "BOOKMARK", "object": done})
+			}
+		}
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	clients, err := kubernetes.NewForConfig(&rest.Config{
+		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clients
+}

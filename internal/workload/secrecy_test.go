@@ -1,0 +1,95 @@
+package workload
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
+)
+
+// Secrets get into workloads as well: into variables by hand, and from there into annotations. None of it is kept.
+func TestNoSecretIsKept(t *testing.T) {
+	const planted = "planted-s3cret"
+	versions := map[string][]runtime.Object{}
+	for _, version := range []string{"1", "2"} {
+		d := web()
+		d.ResourceVersion = version
+		d.Annotations = map[string]string{"example.test/note": planted, corev1.LastAppliedConfigAnnotation: `{"value":"` + planted + `"}`}
+		d.ManagedFields = []metav1.ManagedFieldsEntry{{
+			Manager: "kustomize-controller", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:` + planted + `":{}}}}`),
+		}}
+		d.Spec.Template.Annotations = d.Annotations
+		container := &d.Spec.Template.Spec.Containers[0]
+		container.Env, container.Args = []corev1.EnvVar{{Name: "PASSWORD", Value: planted}}, []string{"--password=" + planted}
+		of := func(kind string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: "apps/v1", Kind: kind} }
+		d.TypeMeta = of("Deployment")
+		s, ds := &appsv1.StatefulSet{TypeMeta: of("StatefulSet")}, &appsv1.DaemonSet{TypeMeta: of("DaemonSet")}
+		s.ObjectMeta, s.Spec.Selector, s.Spec.Template = d.ObjectMeta, d.Spec.Selector, d.Spec.Template
+		ds.ObjectMeta, ds.Spec.Selector, ds.Spec.Template = d.ObjectMeta, d.Spec.Selector, d.Spec.Template
+		for resource, object := range map[string]runtime.Object{"deployments": d, "statefulsets": s, "daemonsets": ds} {
+			versions[resource] = append(versions[resource], object)
+		}
+	}
+	store := fill(t, versions)
+	var texts []watchtest.Text
+	for _, informers := range store.Group {
+		texts = append(texts, watchtest.Texts(informers)...)
+	}
+	found := map[string]bool{}
+	for _, text := range texts {
+		found[text.Text] = true
+	}
+	for _, text := range watchtest.Holding(texts, planted) {
+		t.Errorf("%s is kept: %q", text.Path, text.Text)
+	}
+	for _, kept := range []string{"Deployment", "StatefulSet", "DaemonSet", "2", "password", "kustomize-controller"} {
+		if !found[kept] {
+			t.Errorf("%q was not found either: the search is of no use", kept)
+		}
+	}
+}
+
+// fill runs a store until it was told of a change of every object, and stops it.
+func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
+	t.Helper()
+	clients := watchtest.Stream(t, versions)
+	changed := make(chan struct{}, 100)
+	store, err := New(Options{
+		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec, Key: testKey(t),
+		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return clients.AppsV1().RESTClient(), nil },
+		Changed: func(_ ledger.Workload, initial bool) {
+			if !initial {
+				changed <- struct{}{}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	for range versions {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatal("the changes were not told")
+		}
+	}
+	return store
+}
