@@ -16,7 +16,7 @@ import (
 )
 
 // Format numbers the encoding of entries. Whoever raises it lets Decode read the one before as well, so that an upgrade
-// forgets nothing.
+// forgets nothing, and adds to testdata what Encode writes in the new one.
 const Format = 1
 
 // MaxSize is the size in bytes above which Encode leaves tags out.
@@ -29,10 +29,15 @@ var (
 	ErrDigest = errors.New("ledger digests of another format")
 )
 
+// header is the part of a record that is the same in all formats, and tells which it is.
+type header struct {
+	Format  int `json:"v"`
+	Digests int `json:"h"`
+}
+
 // record is the encoded form: short names, since thousands of them are kept.
 type record struct {
-	Format   int    `json:"v"`
-	Digests  int    `json:"h"`
+	header
 	Sequence uint64 `json:"n,omitempty"`
 
 	Kind      string    `json:"k"`
@@ -92,15 +97,24 @@ func Encode(e *Entry, sequence uint64) ([]byte, error) {
 // Decode reads what Encode wrote. It returns ErrFormat or ErrDigest for records of other versions, and never panics on
 // what others wrote.
 func Decode(data []byte) (*Entry, uint64, error) {
+	var h header
+	if err := json.Unmarshal(data, &h); err != nil {
+		return nil, 0, fmt.Errorf("decoding ledger entry: %w", err)
+	}
+	switch {
+	case h.Format != Format: // the one before has a case of its own, once there is one
+		return nil, 0, fmt.Errorf("%w: %d", ErrFormat, h.Format)
+	case h.Digests != digest.Format:
+		return nil, 0, fmt.Errorf("%w: %d", ErrDigest, h.Digests)
+	default:
+		return decode(data)
+	}
+}
+
+func decode(data []byte) (*Entry, uint64, error) {
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, 0, fmt.Errorf("decoding ledger entry: %w", err)
-	}
-	if r.Format != Format {
-		return nil, 0, fmt.Errorf("%w: %d", ErrFormat, r.Format)
-	}
-	if r.Digests != digest.Format {
-		return nil, 0, fmt.Errorf("%w: %d", ErrDigest, r.Digests)
 	}
 	e, err := r.entry()
 	if err != nil {
@@ -111,7 +125,7 @@ func Decode(data []byte) (*Entry, uint64, error) {
 
 func toRecord(e *Entry, sequence uint64) record {
 	r := record{
-		Format: Format, Digests: digest.Format, Sequence: sequence,
+		header: header{Format: Format, Digests: digest.Format}, Sequence: sequence,
 		Kind: e.Workload.Kind, Namespace: e.Workload.Namespace, Name: e.Workload.Name, UID: e.UID,
 		Value: e.Value, Token: e.Token, Template: optional(e.Template), ProvenAt: milli(e.ProvenAt),
 		ValueStale: e.ValueStale, Pending: milli(e.PendingSince), Throttle: milli(e.Throttle),

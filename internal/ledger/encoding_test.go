@@ -123,6 +123,7 @@ func TestDecodeErrors(t *testing.T) {
 		want error
 	}{
 		{"of the next format", with("v", ledger.Format+1), ledger.ErrFormat},
+		{"of the next format, with another idea of sources", fmt.Appendf(nil, `{"v":%d,"h":2,"src":{"Secret":{}},"u":1}`, ledger.Format+1), ledger.ErrFormat},
 		{"without a format", with("v", nil), ledger.ErrFormat},
 		{"with digests of the next format", with("h", digest.Format+1), ledger.ErrDigest},
 		{"without a format of digests", with("h", nil), ledger.ErrDigest},
