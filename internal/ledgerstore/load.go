@@ -134,12 +134,12 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 		s.lose(shard, cm)
 		return
 	}
+	unread := map[string]error{}
 	for key, text := range cm.Data {
 		uid := types.UID(key)
 		entry, sequence, err := ledger.Decode([]byte(text))
 		if err != nil || entry.UID != uid {
-			s.options.Log.Error(err, "a ledger record cannot be read and is lost: its workload is met for the first time",
-				"shard", cm.Name, "key", key)
+			unread[key] = err
 			shard.removed[uid], s.bootstrap = true, true
 			continue
 		}
@@ -158,6 +158,18 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 		shard.sizes[uid] = len(text)
 		shard.size += len(text)
 	}
+	s.reportUnread(cm, unread)
+}
+
+// reportUnread tells of a shard's records that cannot be read, in one line: where a later format was rolled back, that is
+// all of them.
+func (s *Store) reportUnread(cm *corev1.ConfigMap, unread map[string]error) {
+	if len(unread) == 0 {
+		return
+	}
+	first := slices.Min(slices.Collect(maps.Keys(unread)))
+	s.options.Log.Error(unread[first], "ledger records cannot be read and are lost: their workloads are met for the first time, "+
+		"changes made since are missed", "shard", cm.Name, "records", len(unread), "first", first)
 }
 
 // lose drops what was recorded with another key: nothing can be compared to it. All workloads are met for the first time
