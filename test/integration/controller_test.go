@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,7 +65,7 @@ func (w *world) launch(name string, flags ...string) *controller {
 	if !w.everywhere {
 		args = append(args, "--watch-all-namespaces=false")
 	}
-	c.process, err = w.cluster.Command(name, reloader, append(args, flags...),
+	c.process, err = w.cluster.Command(name, cmp.Or(w.binary, reloader), append(args, flags...),
 		[]string{"KUBECONFIG=" + kubeconfig, "RUNTIME_NAMESPACE=" + w.state, "POD_NAME=" + name})
 	g.Expect(err).NotTo(HaveOccurred())
 	w.t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,8 +100,9 @@ func binary(ctx context.Context, dir string) (string, error) {
 }
 
 // build makes a static binary of a package, seen from a folder.
-func build(ctx context.Context, from, pkg, to string) (string, error) {
-	command := exec.CommandContext(ctx, "go", "build", "-o", to, pkg)
+func build(ctx context.Context, from, pkg, to string, flags ...string) (string, error) {
+	arguments := slices.Concat([]string{"build", "-o", to}, flags, []string{pkg})
+	command := exec.CommandContext(ctx, "go", arguments...)
 	command.Dir, command.Env = from, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, output)

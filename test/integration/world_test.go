@@ -34,6 +34,8 @@ type world struct {
 	everywhere bool
 	// kubeconfig is what controllers reach the API server by, if not directly.
 	kubeconfig string
+	// binary is the controller to start, if not the one that all tests share.
+	binary string
 	// edits counts, by Deployment, the test's own changes that move the generation.
 	edits map[string]int64
 }
@@ -43,10 +45,16 @@ var namespaces atomic.Int64
 // newWorld makes a namespace whose controller may work only there. The test runs at the same time as others.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldIn(t, numbered("test"))
+}
+
+// newWorldIn is newWorld for a test to which the namespace's name matters.
+func newWorldIn(t *testing.T, namespace string) *world {
+	t.Helper()
 	t.Parallel()
 	w := &world{t: t, cluster: shared, admin: admin, edits: map[string]int64{}}
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
+	w.createNamespace(namespace)
+	w.namespace, w.state = namespace, namespace
 	w.permit("state_role.yaml", "leader_election_role.yaml")
 	w.bindHere(w.state)
 	return w
@@ -65,10 +73,17 @@ func newWideWorld(t *testing.T) *world {
 // newNamespace makes a namespace. It stays: it is gone with the cluster.
 func (w *world) newNamespace(purpose string) string {
 	w.t.Helper()
-	name := fmt.Sprintf("%s-%d", purpose, namespaces.Add(1))
+	name := numbered(purpose)
+	w.createNamespace(name)
+	return name
+}
+
+func numbered(purpose string) string { return fmt.Sprintf("%s-%d", purpose, namespaces.Add(1)) }
+
+func (w *world) createNamespace(name string) {
+	w.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	NewWithT(w.t).Expect(w.admin.Create(w.t.Context(), namespace)).To(Succeed())
-	return name
 }
 
 func (w *world) create(objects ...client.Object) {
