@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -225,5 +226,30 @@ func TestText(t *testing.T) {
 		if kept != d {
 			t.Errorf("%s: the digest changed on an error", name)
 		}
+	}
+}
+
+// TestFormat pins what the present format makes of content. A difference is another format: raise digest.Format, or an
+// upgrade takes all content for changed.
+func TestFormat(t *testing.T) {
+	key := newKey(t, 1)
+	content := key.Content(tls, data("tls.crt", "certificate", "tls.key", "key"), map[string]string{"text": "1"})
+	scoped := key.Scoped(tls, reference.Keys("tls.crt", "absent"), content)
+	got := map[string]string{
+		"format": strconv.Itoa(digest.Format), "key": key.ID(), "bytes": content["tls.crt"].String(), "text": content["text"].String(),
+		"all": key.Scoped(tls, all, content).String(), "keys": scoped.String(),
+		"sum": key.Sum([]digest.Part{{Source: tls, Digest: scoped}}).String(),
+	}
+	want := map[string]string{
+		"all":    "MgpHd-cCQ25UIHLt8uTc6g",
+		"bytes":  "JBtlBJ0jqkv5DIf1Trys2g",
+		"format": "1",
+		"key":    "td8_718WXTIhu3H3O6fneg",
+		"keys":   "_zu6F7MmuiAxVS2_nznT4Q",
+		"sum":    "DWEtxZirfWEg8jGnNEOyVg",
+		"text":   "L81RdT0MxU7uKfpSW4Vlag",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -22,7 +22,7 @@ func TestWhatIsAppliedTogetherRollsOutOnce(t *testing.T) {
 		workloads, rounds = 15, 2
 		step              = 70 * time.Millisecond // from where in its second one apply begins to where the next does
 	)
-	gaps := []time.Duration{0, 0, 300 * time.Millisecond, 0, 0, 0, 900 * time.Millisecond, 0, 0, 0, 1400 * time.Millisecond}
+	gaps := []time.Duration{0, 0, 300 * time.Millisecond, 0, 0, 0, 900 * time.Millisecond, 0, 0, 0, 1200 * time.Millisecond}
 	w := newWorld(t)
 	var names []string
 	for i := range workloads {
@@ -105,7 +105,7 @@ func (w *world) apply(object client.Object) (version string) {
 // awaitPhase waits until the clock, the API server's too, is about this far into a second.
 func awaitPhase(t *testing.T, phase time.Duration) {
 	t.Helper()
-	const about = 20 * time.Millisecond
+	const about = 50 * time.Millisecond
 	NewWithT(t).Eventually(func() time.Duration {
 		now := time.Now()
 		return now.Sub(now.Truncate(time.Second))

@@ -48,12 +48,16 @@ func storedShapes() map[string][]option {
 	}
 }
 
-// The records that a controller of each format that is still read has stored are good enough for its successor: none of
+// The records that a controller of the oldest format still read has stored are good enough for its successor: none of
 // 200 workloads is restarted or written to, and a change that came in between is not missed. Then one that cannot read
 // the records, because a later format was rolled back, says so, and meets everything for the first time: no storm either,
 // not even for what changed in between.
 func TestAnUpgradeRestartsNothing(t *testing.T) {
-	const format, later, version = 1, 99, "v99.0.0"
+	const (
+		format  = 1 // the only one so far; later the one before the present
+		later   = 99
+		version = "v99.0.0"
+	)
 	w := newWorldIn(t, storedNamespace)
 	stored := readStored(t, format)
 	shapes := storedShapes()
