@@ -105,7 +105,7 @@ func (w *world) apply(object client.Object) (version string) {
 // awaitPhase waits until the clock, the API server's too, is about this far into a second.
 func awaitPhase(t *testing.T, phase time.Duration) {
 	t.Helper()
-	const about = 50 * time.Millisecond
+	const about = 100 * time.Millisecond
 	NewWithT(t).Eventually(func() time.Duration {
 		now := time.Now()
 		return now.Sub(now.Truncate(time.Second))
