@@ -1,8 +1,10 @@
 package workload
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -205,6 +208,28 @@ func TestRolloutOfNothing(t *testing.T) {
 	}
 }
 
+// paged serves pods in pages, as the API server does and the fake client does not.
+func paged(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+	asked := (&client.ListOptions{}).ApplyOptions(options)
+	from, limit := 0, int(asked.Limit)
+	if asked.Continue != "" {
+		var err error
+		if from, err = strconv.Atoi(asked.Continue); err != nil {
+			return fmt.Errorf("continue %q: %w", asked.Continue, err)
+		}
+	}
+	asked.Limit, asked.Continue = 0, ""
+	if err := c.List(ctx, list, asked); err != nil {
+		return err
+	}
+	if pods, ok := list.(*corev1.PodList); ok && from+limit < len(pods.Items) && limit > 0 {
+		pods.Items, pods.Continue = pods.Items[from:from+limit], strconv.Itoa(from+limit)
+	} else if ok {
+		pods.Items = pods.Items[from:]
+	}
+	return nil
+}
+
 func TestRolloutOfManyPods(t *testing.T) {
 	d := web()
 	rs := replicaSet("only", "1", clock, d)
@@ -212,7 +237,9 @@ func TestRolloutOfManyPods(t *testing.T) {
 	for i := range pageSize + 1 {
 		objects = append(objects, pod(fmt.Sprintf("web-%d", i), clock, rs))
 	}
-	got := rolloutOf(t, newStore(t, objects...), d)
+	s := newStore(t, objects...)
+	s.options.Reader = interceptor.NewClient(s.options.Reader.(client.WithWatch), interceptor.Funcs{List: paged})
+	got := rolloutOf(t, s, d)
 	if len(got.Pods) != pageSize+1 {
 		t.Errorf("%d pods", len(got.Pods))
 	}
