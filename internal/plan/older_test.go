@@ -30,6 +30,16 @@ func TestOlderThanTheRecord(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Waiting},
 	}, {
+		name: "than a difference that is held", reason: "the record knows of that content too",
+		given: func(s *scenario) {
+			s.edit(tls, func(o *plan.Source) { o.ResourceVersion = "20" }).proven().held(plan.Suspended)
+			s.wrote(tls, "crt", "B").edit(tls, func(o *plan.Source) { o.ResourceVersion = "25" }).later(5).decide()
+			s.wrote(tls, "crt", "between").edit(tls, func(o *plan.Source) { o.ResourceVersion = "22" }).resumed()
+			s.in.Began = s.in.Now
+			s.later(5)
+		},
+		want: outcome{Verdict: plan.Waiting},
+	}, {
 		name: "a newer one", reason: "an ordinary change",
 		given: func(s *scenario) {
 			behind(s)

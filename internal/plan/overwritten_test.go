@@ -54,6 +54,14 @@ func TestRolledBack(t *testing.T) {
 		given: func(s *scenario) { undone(s); s.live = func(w *plan.Workload) { w.ObservedGeneration-- } },
 		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)", Asked: true},
 	}, {
+		name: "an optional source goes away", reason: "its absence is no change, and does not look like one",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).made(app, -3600, "mode", "1")
+			undone(s)
+			s.deleted(app).later(5)
+		},
+		want: rolledBack,
+	}, {
 		name: "held", reason: "a hold comes first",
 		given: func(s *scenario) { undone(s); s.held(plan.Suspended) },
 		want:  outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
