@@ -135,6 +135,10 @@ func TestFirstSightWithoutLedger(t *testing.T) {
 		given: func(s *scenario) { s.hasPods(started(-600)).certificate(-598).in.Bootstrap = true },
 		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
 	}, {
+		name: "certificate from after the pod, which has not started", reason: "a pod that runs nothing has read nothing",
+		given: func(s *scenario) { s.hasPods(notStarted(-600)).certificate(-598).in.Bootstrap = true },
+		want:  outcome{Verdict: plan.Baseline, Asked: true},
+	}, {
 		name: "certificate from before the workload", reason: "no pod can be stale: none is asked for",
 		given: func(s *scenario) { s.certificate(-1799).in.Bootstrap = true }, want: outcome{Verdict: plan.Baseline},
 	}}.run(t)

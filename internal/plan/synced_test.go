@@ -48,6 +48,18 @@ func TestInSync(t *testing.T) {
 		given: func(s *scenario) { s.proven().between(func() { s.hasPods(s.newPod()) }) },
 		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
 	}, {
+		name: "A, B, A with a container started again during B", reason: "it read its environment again, B then",
+		given: func(s *scenario) {
+			s.proven().between(func() { s.pods[0].LastStart = s.in.Now })
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
+		name: "A, B, A with a container that waits to be started again", reason: "which of them it will read is not known",
+		given: func(s *scenario) {
+			s.proven().between(func() { s.pods[0].LastStart = time.Time{} })
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
 		name: "A, B, A with a pod created in the second of B", reason: "which of them it read is not known",
 		given: func(s *scenario) {
 			s.proven().between(func() { s.hasPods(pod(600)) })
