@@ -61,11 +61,15 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Run golangci-lint in every m
 .PHONY: test
 test: build ## Run the unit tests of every module, then the integration tests on a real cluster (RACE=1 for -race)
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
-	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./integration/...
+	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./integration/... ./mutate
 
 .PHONY: simulate
 simulate: need-go ## Play random schedules around the decision, FOR=10m, or one with its trace, SEED=17
 	go test ./internal/plan $(if $(SEED),-run '^TestSimulation$$' -seed $(SEED) -v,-run '^$$' -bench '^BenchmarkSimulation$$' -benchtime=$(or $(FOR),10m) -timeout=0)
+
+.PHONY: mutate
+mutate: need-go ## Break one rule at a time, and see that its tests fail (KIND=unit or integration, ONLY="plan-* name")
+	go -C test run ./mutate $(if $(KIND),-kind $(KIND)) $(foreach name,$(ONLY),'$(name)')
 
 ##@ Try
 
