@@ -103,3 +103,32 @@ func TestARestartWhoseRecordIsLostInACrashIsRecognised(t *testing.T) {
 	g.Eventually(func() string { return w.recorded("slow") }).Should(ContainSubstring(slowly))
 	g.Expect(w.patches("web", "slow")).To(Equal(2))
 }
+
+// While the ledger cannot be written, a workload is restarted once: again only when that is on record.
+func TestNoRestartBeforeTheLastOneIsOnRecord(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "A"), deployment("web", auto, envFromSecret("password")))
+	w.createMarker()
+	w.awaitRollout("web")
+	c := w.startController(quick)
+	w.awaitRecord("web", marker)
+	w.later()
+
+	restore := w.forbidLedger()
+	w.setSecret("password", "password", "B")
+	w.awaitRestart("web", 1)
+	once := w.value("web")
+	w.later()
+	w.setSecret("password", "password", "C")
+	g := NewWithT(t)
+	g.Eventually(func() bool {
+		return c.decided("Deployment/"+w.namespace+"/web", "Throttled") > 0 || w.value("web") != once
+	}).Should(BeTrue(), "the change was seen")
+	w.mark(1)
+	w.expectRestarts("web", 1)
+	g.Expect(w.patches("web")).To(Equal(1))
+
+	restore()
+	w.awaitRestart("web", 2)
+	w.expectRestarts("web", 2)
+}
