@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 )
@@ -71,6 +73,48 @@ func TestACrashRightAfterTheRestartRestartsNothingAgain(t *testing.T) {
 		c.stop()
 	}
 	NewWithT(t).Expect(w.patches("web")).To(Equal(3))
+}
+
+// A crash after a change was seen and before the workload is written loses nothing: be it while the change settles, or
+// while the restart is on its way into the API server.
+func TestACrashBetweenTheChangeAndTheRestartRestartsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
+	w.createMarker()
+	w.awaitRollout("web")
+	c := w.startController("--settle-quiet=1m", "--settle-max=1m")
+	w.awaitRecord("web", marker)
+	w.later()
+
+	w.setSecret("password", "password", "1")
+	g := NewWithT(t)
+	g.Eventually(func() int { return c.decided("Deployment/"+w.namespace+"/web", "Settling") }).Should(BeNumerically(">", 0))
+	g.Eventually(func() string { return w.recorded("web") }).Should(ContainSubstring(`"pend":`))
+	c.kill()
+	w.expectRestarts("web", 0)
+	c = w.startController(quick)
+	w.awaitRestart("web", 1)
+	w.awaitRecord("web")
+
+	t.Log("while the restart is on its way")
+	w.later()
+	gate := w.hold(admissionregistrationv1.Update, "apps", "deployments", func() error {
+		return w.admin.Update(t.Context(), w.deployment("web"), client.DryRunAll)
+	})
+	w.setSecret("password", "password", "2")
+	g.Eventually(gate.waiting.Load).Should(BeEquivalentTo(1))
+	w.setConfigMap(marker, "key", "1")
+	g.Eventually(func() string { return w.recorded(marker) }).Should(ContainSubstring(`"pend":`), "the ledger is stored")
+	c.kill()
+	g.Eventually(gate.waiting.Load).Should(BeZero(), "the requests died with the controller")
+	w.expectRestarts("web", 1)
+	gate.open()
+	w.startController(quick)
+	w.awaitRestart("web", 2)
+	w.awaitRestart(marker, 1)
+	w.mark(2)
+	w.expectRestarts("web", 2)
+	g.Expect(w.accepted("web")).To(Equal(2))
 }
 
 func TestARestartWhoseRecordIsLostInACrashIsRecognised(t *testing.T) {
