@@ -61,6 +61,48 @@ func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
 	g.Expect(w.patches("web")).To(Equal(2))
 }
 
+// The leader dies in the middle of many changes: some are restarted and on record, some are restarted and not on record,
+// some were only seen, some come while nobody leads. Each workload is restarted once all the same.
+func TestEveryChangeOfABurstRestartsOnceThoughTheLeaderDies(t *testing.T) {
+	const count = 40
+	w := newWorld(t)
+	var names []string
+	for i := range count {
+		name := fmt.Sprintf("web-%d", i)
+		names = append(names, name)
+		w.create(configMap(name, "key", "0"), deployment(name, auto, envFromConfigMap(name)))
+	}
+	w.createMarker()
+	w.awaitRollout(names...)
+	leader := w.launch(w.state+"-a", election()...)
+	leader.awaitLeading()
+	other := w.launch(w.state+"-b", election()...)
+	other.awaitReady()
+	w.awaitRecord(append(names, marker)...)
+	w.later()
+
+	g := NewWithT(t)
+	restarted := func() int { return len(leader.lines("restarted")) }
+	for i, name := range names {
+		if i == count/2 {
+			g.Eventually(restarted).WithPolling(5 * time.Millisecond).Should(BeNumerically(">", 0))
+			leader.kill()
+			t.Logf("killed after %d restarts and %d changes", restarted(), i)
+			g.Expect(other.leading()).To(BeFalse())
+		}
+		w.setConfigMap(name, "key", "1")
+	}
+	other.awaitLeading()
+	for _, name := range names {
+		w.awaitRestart(name, 1)
+	}
+	w.awaitRecord(names...)
+	w.mark(1)
+	for _, name := range names {
+		w.expectRestarts(name, 1)
+	}
+}
+
 func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
 	w := newWorld(t)
 	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
