@@ -20,6 +20,11 @@ func election(flags ...string) []string {
 		"--leader-election-renew-deadline=2s", "--leader-election-retry-period=500ms")
 }
 
+// patient are flags of a leader election that a slow machine does not lose.
+func patient(flags ...string) []string {
+	return append(election(flags...), "--leader-election-lease-duration=15s", "--leader-election-renew-deadline=10s")
+}
+
 func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
 	w := newWorld(t)
 	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
