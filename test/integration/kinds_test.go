@@ -31,6 +31,30 @@ func TestAChangeRestartsSetsOnce(t *testing.T) {
 	})
 }
 
+// A key that no pod can see may come, change and go: nothing restarts for it, neither now nor by the next controller.
+func TestAKeyThatNoPodUsesRestartsNoSet(t *testing.T) {
+	eachSetKind(t, func(s *subject) {
+		c := s.begin(deployment(web, auto, envKey("PASSWORD", "password", "password")))
+		s.later()
+		s.setSecret("password", "note", "1")
+		s.mark(1)
+		s.setSecret("password", "note", "2")
+		s.mark(2)
+		c.stop()
+		change(s.world, &corev1.Secret{}, "password", func(o *corev1.Secret) { delete(o.Data, "note") })
+		s.startController(quick)
+		s.mark(3)
+		s.expectWrites(0)
+
+		s.t.Log("the key that they use")
+		value := s.setPassword("B")
+		s.awaitComplete()
+		s.awaitProven()
+		s.expectWrites(1)
+		NewWithT(s.t).Expect(s.values()).To(And(Not(BeEmpty()), HaveEach(value)))
+	})
+}
+
 // The next controller finds a change that came while none ran, and the one after finds nothing to do.
 func TestAChangeWhileTheControllerIsDownRestartsSetsOnce(t *testing.T) {
 	eachSetKind(t, func(s *subject) {
