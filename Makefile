@@ -71,6 +71,11 @@ simulate: need-go ## Play random schedules around the decision, FOR=10m, or one 
 mutate: need-go ## Break one rule at a time, and see that its tests fail (KIND=unit or integration, ONLY="plan-* name")
 	go -C test run ./mutate $(if $(KIND),-kind $(KIND)) $(foreach name,$(ONLY),'$(name)')
 
+.PHONY: bench
+bench: build ## Measure memory, requests and times on a real cluster, some ten minutes; ARGS="-sizes=20 -json" and so on
+	go -C test build -trimpath -o $(CURDIR)/build/bin/ ./bench
+	build/bin/bench $(ARGS)
+
 ##@ Try
 
 .PHONY: demo
