@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/fluxcd/pkg/runtime/client"
 	"github.com/fluxcd/pkg/runtime/logger"
 	"github.com/fluxcd/pkg/runtime/pprof"
 	"github.com/fluxcd/pkg/runtime/probes"
@@ -55,7 +54,11 @@ func run(args []string) error {
 		return err
 	}
 
-	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), o.manager())
+	config, err := o.client.config()
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, o.manager())
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/acl"
-	"github.com/fluxcd/pkg/runtime/client"
 	fluxcontroller "github.com/fluxcd/pkg/runtime/controller"
 	"github.com/fluxcd/pkg/runtime/features"
 	"github.com/fluxcd/pkg/runtime/jitter"
@@ -26,7 +25,7 @@ import (
 
 // options are the flags: Flux's standard ones, spelt as in Flux's controllers, and our own.
 type options struct {
-	client       client.Options
+	client       clientOptions
 	log          logger.Options
 	election     leaderelection.Options
 	acl          acl.Options
@@ -68,7 +67,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.requeueAfter, "requeue-dependency", 30*time.Second,
 		"The interval at which workloads that wait for an absent source are looked at.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
-	o.client.BindFlags(flags)
+	o.client.bind(flags)
 	o.log.BindFlags(flags)
 	o.election.BindFlags(flags)
 	o.acl.BindFlags(flags)

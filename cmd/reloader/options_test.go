@@ -54,6 +54,22 @@ func TestFluxFlags(t *testing.T) {
 	}
 }
 
+// Those of Flux's controllers: a leader that loses the API server for less than half a minute goes on, one that is told to
+// end is followed at once.
+func TestFluxDefaults(t *testing.T) {
+	flags := pflag.NewFlagSet("reloader", pflag.ContinueOnError)
+	(&options{}).bind(flags)
+	for name, want := range map[string]string{
+		"leader-election-lease-duration": "35s", "leader-election-renew-deadline": "30s", "leader-election-retry-period": "5s",
+		"leader-election-release-on-cancel": "true", "enable-leader-election": "false",
+		"kube-api-qps": "50", "kube-api-burst": "300", "metrics-addr": ":8080", "health-addr": ":9440", "events-addr": "",
+	} {
+		if flag := flags.Lookup(name); flag == nil || flag.DefValue != want {
+			t.Errorf("--%s: %+v, want default %q", name, flag, want)
+		}
+	}
+}
+
 func TestRejectsWithFlagAndValue(t *testing.T) {
 	for _, tt := range []struct {
 		name string
