@@ -4,9 +4,7 @@ import (
 	"errors"
 	"time"
 
-	fluxmetrics "github.com/fluxcd/pkg/runtime/metrics"
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -24,7 +22,6 @@ type metrics struct {
 	restarts  *prometheus.CounterVec
 	latency   *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
-	flux      *fluxmetrics.Recorder
 }
 
 func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
@@ -42,20 +39,16 @@ func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
 			Name: "reloader_decisions_total",
 			Help: "Decisions about workloads, by their reason.",
 		}, []string{"kind", "reason"}),
-		flux: fluxmetrics.NewRecorder(),
 	}
 	var err error
-	for _, c := range append(m.flux.Collectors(), m.restarts, m.latency, m.decisions, tracked{w}) {
+	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, tracked{w}} {
 		err = errors.Join(err, registry.Register(c))
 	}
 	return m, err
 }
 
-func (m *metrics) decided(name ledger.Workload, verdict plan.Verdict, start time.Time) {
+func (m *metrics) decided(name ledger.Workload, verdict plan.Verdict) {
 	m.decisions.WithLabelValues(name.Kind, string(verdict)).Inc()
-	if verdict != plan.NotSelected {
-		m.flux.RecordDuration(objectReference(name), start)
-	}
 }
 
 func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now time.Time) {
@@ -71,12 +64,6 @@ func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now tim
 
 func (m *metrics) failed(name ledger.Workload) {
 	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultFailure).Inc()
-}
-
-func (m *metrics) forget(name ledger.Workload) { m.flux.DeleteDuration(objectReference(name)) }
-
-func objectReference(name ledger.Workload) corev1.ObjectReference {
-	return corev1.ObjectReference{Kind: name.Kind, Namespace: name.Namespace, Name: name.Name}
 }
 
 // tracked collects how much is watched, when it is asked.

@@ -112,7 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	if err == nil && (!in.Selection.Selected || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
 		r.endBootstrap(name)
 	}
-	r.report(w, t, in.Selection, decision, start)
+	r.report(w, t, in.Selection, decision)
 	return result, err
 }
 

@@ -20,7 +20,6 @@ func (r *Reconciler) gone(name ledger.Workload) error {
 	delete(r.tracks, name)
 	r.mu.Unlock()
 	r.endBootstrap(name)
-	r.metrics.forget(name)
 	if entry := r.ledger.Named(name); entry != nil {
 		return r.markGone(entry)
 	}

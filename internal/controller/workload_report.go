@@ -15,8 +15,8 @@ import (
 )
 
 // report tells of a decision: metrics each time, logs and events when it is another than the last.
-func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result, d plan.Decision, start time.Time) {
-	r.metrics.decided(w.Workload, d.Verdict, start)
+func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result, d plan.Decision) {
+	r.metrics.decided(w.Workload, d.Verdict)
 	r.reportProblems(w, t, selected.Problems)
 	if t.verdict == d.Verdict && t.message == d.Message {
 		return
