@@ -6,7 +6,6 @@ replace github.com/flux-reloader/reloader/api => ./api
 
 require (
 	github.com/flux-reloader/reloader/api v0.0.0
-	github.com/fluxcd/cli-utils v1.2.3
 	github.com/fluxcd/pkg/runtime v0.110.3
 	github.com/go-logr/logr v1.4.3
 	github.com/google/go-cmp v0.7.0
