@@ -1,0 +1,233 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+// installed is the namespace that config/default installs into.
+const installed = "reloader"
+
+// TestTheInstallationWorksWithItsOwnRights installs the controller as the README says, on a real node, in a namespace
+// that enforces the restricted Pod Security Standard. It restarts a workload of every kind by no rights but those that
+// came with it; none of its requests is refused, and none of the rights is left over.
+func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	w := newInstallation(t)
+	w.create(secret("late", "password", "first"))
+	like := func(name string) *appsv1.Deployment {
+		return deployment(name, auto, onRealNode, envKey("PASSWORD", "late", "password"), mountSecret("late", "/etc/late"))
+	}
+	objects := []client.Object{like("web"), statefulSets().like(like("set")), daemonSets().like(like("daemon"))}
+	w.create(objects...)
+	w.awaitProven(1, objects...)
+
+	for times, password := range []string{"second", "third"} {
+		// The ledger's last reader is not its last writer: the controller has to read again.
+		for _, shard := range w.ledger(t.Context()) {
+			shard.Annotations = with(shard.Annotations, "example.test/written-by", "somebody")
+			g.Expect(w.admin.Update(t.Context(), &shard)).To(Succeed())
+		}
+		w.later()
+		w.setSecret("late", "password", password)
+		w.awaitProven(int64(times)+2, objects...)
+	}
+	for _, resource := range []string{"deployments", "statefulsets", "daemonsets"} {
+		g.Expect(w.patchesOf(resource)).To(Equal(2), resource)
+	}
+
+	unused := w.rights()
+	for _, e := range w.requests() {
+		g.Expect(e.Code).NotTo(Or(Equal(401), Equal(403)), "%s %s", e.Verb, e.RequestURI)
+		delete(unused, right{e.APIGroup, e.Resource, e.Verb})
+	}
+	g.Expect(unused).To(BeEmpty(), "every right is used")
+}
+
+// newInstallation is a cluster with a real node on which config/default is installed and ready. Its API server streams no
+// lists, as those of older versions, so that the controller falls back to plain ones.
+func newInstallation(t *testing.T) *world {
+	t.Helper()
+	g := NewWithT(t)
+	c, err := cluster.Start(t.Context(), cluster.Options{
+		With: []cluster.Component{cluster.Node}, AuditLog: true, APIServerArgs: []string{"--feature-gates=WatchList=false"},
+	})
+	if errors.Is(err, cluster.ErrNeedsRoot) {
+		t.Skipf("a kubelet is needed to run the controller's image: %v", err)
+	}
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { g.Expect(c.Stop()).To(Succeed()) })
+	w := &world{t: t, cluster: c, state: installed, edits: map[string]int64{}}
+	w.admin, err = client.New(c.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	w.namespace = w.newNamespace("test")
+
+	binaries, err := cluster.Binaries(t.Context(), "kubectl")
+	g.Expect(err).NotTo(HaveOccurred())
+	kubectl := func(args ...string) string {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), binaries["kubectl"], append(args, "--kubeconfig", c.Kubeconfig())...)
+		output, err := command.CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(output))
+		return string(output)
+	}
+	g.Expect(kubectl("apply", "-k", filepath.Join(root, "config", "default"))).
+		NotTo(ContainSubstring("Warning"), "the restricted standard, or an API that is deprecated")
+	w.expectRestricted()
+	w.loadImages()
+	kubectl("apply", "-k", w.overlay())
+	w.awaitInstalled()
+	return w
+}
+
+// expectRestricted checks that the controller's namespace takes no pod that the restricted standard forbids.
+func (w *world) expectRestricted() {
+	w.t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: installed, Name: "privileged"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: printerImage}}},
+	}
+	NewWithT(w.t).Expect(w.admin.Create(w.t.Context(), pod)).To(Satisfy(apierrors.IsForbidden))
+}
+
+// loadImages makes the images of the workloads and of the controller, under the name that config/default gives it.
+func (w *world) loadImages() {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	printer, err := build(w.t.Context(), ".", "./internal/printer", filepath.Join(w.t.TempDir(), "printer"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.cluster.LoadImage(w.t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
+	image := w.manager().Spec.Template.Spec.Containers[0].Image
+	g.Expect(w.cluster.LoadImage(w.t.Context(), image, map[string]string{"/reloader": reloader}, []string{"/reloader"})).To(Succeed())
+}
+
+// manager is the controller's Deployment.
+func (w *world) manager() *appsv1.Deployment {
+	w.t.Helper()
+	d := &appsv1.Deployment{}
+	NewWithT(w.t).Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Namespace: installed, Name: "reloader"}, d)).To(Succeed())
+	return d
+}
+
+// overlay adds to config/default what the test's cluster is short of: its real node is tainted, and there is no
+// kube-proxy, so that pods reach the API server through a forwarder of the test. The API server's certificate is for
+// localhost.
+func (w *world) overlay() string {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	node := &corev1.Node{}
+	g.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Name: cluster.RealNodeName}, node)).To(Succeed())
+	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP })
+	f := forward(w.t, node.Status.Addresses[i].Address, w.cluster.APIServerURL())
+	dir := w.t.TempDir()
+	base, err := filepath.Abs(filepath.Join(root, "config", "default"))
+	g.Expect(err).NotTo(HaveOccurred())
+	base, err = filepath.Rel(dir, base)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay, base, f.host(), f.port()), 0o600)).To(Succeed())
+	return dir
+}
+
+const overlay = `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%q]
+patches:
+  - patch: |
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: reloader, namespace: reloader}
+      spec:
+        template:
+          spec:
+            nodeSelector: {type: real}
+            tolerations: [{key: real, operator: Exists}]
+            hostAliases: [{ip: %q, hostnames: [localhost]}]
+            containers:
+              - name: manager
+                env:
+                  - {name: KUBERNETES_SERVICE_HOST, value: localhost}
+                  - {name: KUBERNETES_SERVICE_PORT, value: "%d"}
+`
+
+// awaitInstalled waits until the controller's Deployment is through with its rollout, which its probes decide.
+func (w *world) awaitInstalled() {
+	w.t.Helper()
+	NewWithT(w.t).Eventually(func(g Gomega) {
+		d := w.manager()
+		g.Expect(d.Status.ObservedGeneration).To(Equal(d.Generation))
+		g.Expect(d.Status.UpdatedReplicas).To(BeEquivalentTo(1))
+		g.Expect(d.Status.Replicas).To(BeEquivalentTo(1))
+		g.Expect(d.Status.AvailableReplicas).To(BeEquivalentTo(1))
+	}).WithTimeout(slowly).Should(Succeed())
+}
+
+// awaitProven waits until workloads are of a generation, and their records say that their pods run with the present
+// content.
+func (w *world) awaitProven(generation int64, objects ...client.Object) {
+	w.t.Helper()
+	for _, object := range objects {
+		NewWithT(w.t).Eventually(func(g Gomega) {
+			g.Expect(w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
+			g.Expect(object.GetGeneration()).To(Equal(generation))
+			g.Expect(w.recordOf(object.GetUID())).To(proven(template(object).Annotations[v1alpha1.ConfigDigestAnnotation]))
+		}).WithTimeout(slowly).Should(Succeed(), object.GetName())
+	}
+}
+
+func template(object client.Object) *corev1.PodTemplateSpec {
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		return &o.Spec.Template
+	case *appsv1.StatefulSet:
+		return &o.Spec.Template
+	default:
+		return &o.(*appsv1.DaemonSet).Spec.Template
+	}
+}
+
+// right is what a rule of a role allows.
+type right struct{ group, resource, verb string }
+
+// rights are all that the roles of the installation give.
+func (w *world) rights() map[right]bool {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	wide := &rbacv1.ClusterRole{}
+	g.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Name: clusterRole}, wide)).To(Succeed())
+	rules := wide.Rules
+	roles := &rbacv1.RoleList{}
+	g.Expect(w.admin.List(w.t.Context(), roles, client.InNamespace(installed))).To(Succeed())
+	g.Expect(roles.Items).NotTo(BeEmpty())
+	for _, role := range roles.Items {
+		rules = append(rules, role.Rules...)
+	}
+	rights := map[right]bool{}
+	for _, rule := range rules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					rights[right{group, resource, verb}] = true
+				}
+			}
+		}
+	}
+	return rights
+}
