@@ -85,7 +85,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if r.events, err = notify.New(r.log.WithName("events"), r.scheme, kube, options.EventsAddress); err != nil {
 		return fmt.Errorf("making the event recorder: %w", err)
 	}
-	r.watches = &watches{reloader: r, ready: make(chan struct{})}
+	r.watches = newWatches(r)
 	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -93,7 +93,9 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	for name, check := range map[string]healthz.Checker{"watches": r.watches.check, "api-server": apiServer} {
+	// Their names are all that an answer tells of what fails; the log has the reason.
+	checks := map[string]healthz.Checker{"digest-key": r.watches.checkKey, "watches": r.watches.check, "api-server": apiServer}
+	for name, check := range checks {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {
 			return fmt.Errorf("adding the readiness check %s: %w", name, err)
 		}

@@ -28,11 +28,17 @@ const (
 // watches holds what is watched. It runs on every replica, so that a new leader has everything at hand.
 type watches struct {
 	reloader *Reloader
-	// ready is closed when the key is known and all first lists are read; what follows is set before.
+	// keyed is closed when the key is known; that is set before.
+	keyed chan struct{}
+	key   digest.Key
+	// ready is closed when all first lists are read as well; what follows is set before.
 	ready     chan struct{}
-	key       digest.Key
 	sources   *source.Store
 	workloads *workload.Store
+}
+
+func newWatches(r *Reloader) *watches {
+	return &watches{reloader: r, keyed: make(chan struct{}), ready: make(chan struct{})}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -43,6 +49,7 @@ func (w *watches) Start(ctx context.Context) error {
 	if err := w.ensureKey(ctx); err != nil {
 		return unlessEnded(ctx, err)
 	}
+	close(w.keyed)
 	if err := w.build(); err != nil {
 		return err
 	}
@@ -96,13 +103,23 @@ func (w *watches) build() error {
 	return err
 }
 
+// checkKey is ready when the digest key is known.
+func (w *watches) checkKey(*http.Request) error {
+	return closed(w.keyed, errors.New("the digest key is not known"))
+}
+
 // check is ready when everything that decisions depend on is known.
 func (w *watches) check(*http.Request) error {
+	return closed(w.ready, errors.New("first lists are not read"))
+}
+
+// closed is the error until the channel is closed.
+func closed(c <-chan struct{}, otherwise error) error {
 	select {
-	case <-w.ready:
+	case <-c:
 		return nil
 	default:
-		return errors.New("the digest key is not known, or first lists are not read")
+		return otherwise
 	}
 }
 
