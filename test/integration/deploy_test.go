@@ -3,6 +3,9 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,6 +98,7 @@ func newInstallation(t *testing.T) *world {
 	w.loadImages()
 	kubectl("apply", "-k", w.overlay())
 	w.awaitInstalled()
+	w.expectMemoryLimit()
 	return w
 }
 
@@ -177,6 +181,24 @@ func (w *world) awaitInstalled() {
 		g.Expect(d.Status.Replicas).To(BeEquivalentTo(1))
 		g.Expect(d.Status.AvailableReplicas).To(BeEquivalentTo(1))
 	}).WithTimeout(slowly).Should(Succeed())
+}
+
+// expectMemoryLimit checks that Go's runtime knows the limit of the container: it collects garbage rather than being killed.
+func (w *world) expectMemoryLimit() {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	pods := &corev1.PodList{}
+	g.Expect(w.admin.List(w.t.Context(), pods, client.InNamespace(installed))).To(Succeed())
+	i := slices.IndexFunc(pods.Items, func(p corev1.Pod) bool { return p.Status.PodIP != "" && p.DeletionTimestamp == nil })
+	g.Expect(i).NotTo(Equal(-1))
+	limit := pods.Items[i].Spec.Containers[0].Resources.Limits.Memory()
+	g.Expect(limit.IsZero()).To(BeFalse())
+	response, err := http.Get("http://" + net.JoinHostPort(pods.Items[i].Status.PodIP, "8080") + "/metrics")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = response.Body.Close() }()
+	metrics, err := io.ReadAll(response.Body)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(metrics)).To(ContainSubstring("\ngo_gc_gomemlimit_bytes %v\n", float64(limit.Value())))
 }
 
 // awaitProven waits until workloads are of a generation, and their records say that their pods run with the present
