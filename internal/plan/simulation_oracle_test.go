@@ -95,11 +95,12 @@ func (o *oracle) proven(in plan.Input, e *ledger.Entry) {
 	}
 }
 
-// view is the number of the last change within what a use shows. A source that is absent shows what it held last.
-func (o *oracle) view(use reference.Use, seen plan.Source) int {
+// view is the number of the last change within what a use shows. A source that is absent shows what it held last, as far
+// as the process knows: it may have been made again already.
+func (o *oracle) view(p *process, use reference.Use, seen plan.Source) int {
 	version := o.server.versions[atoi(seen.ResourceVersion)]
 	if seen.State != plan.Present {
-		version = o.server.lastOf[use.Source]
+		version = p.deleted[use.Source]
 	}
 	last := 0
 	if version != nil {
@@ -129,7 +130,7 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 			views[use.Source] = known // absence is no change; what it holds when it is made again may be
 			continue
 		}
-		views[use.Source] = o.view(use, in.Sources[use.Source])
+		views[use.Source] = o.view(p, use, in.Sources[use.Source])
 		cause = cause || !seen || views[use.Source] > known
 	}
 	switch {

@@ -264,6 +264,9 @@ func (p *process) consider(w plan.Workload, out bool, t *simTrack) {
 		return
 	}
 	p.askRollout(w, func(rollout *plan.Rollout, err error) {
+		if err != nil {
+			p.record(in, d.Entry)
+		}
 		switch {
 		case errors.Is(err, errSimGone):
 			p.done(w.Workload, 10*time.Second, nil)
@@ -273,7 +276,7 @@ func (p *process) consider(w plan.Workload, out bool, t *simTrack) {
 			return
 		}
 		in.Rollout = rollout
-		d := plan.Decide(in)
+		d = plan.Decide(in)
 		if d.NeedsRollout {
 			p.fail("undecided", "%s asks for the pods although it has them", w.Workload)
 		}
