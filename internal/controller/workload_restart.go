@@ -31,7 +31,7 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 	case err == nil, errors.Is(err, workload.ErrStripped):
 		t.conflicts, t.written = 0, after.Generation
 		t.observe(after, now)
-		if recordErr := r.record(plan.Restarted(d.Entry, d.Value, now)); recordErr != nil {
+		if recordErr := r.record(plan.Restarted(d, now)); recordErr != nil {
 			return ctrl.Result{}, recordErr
 		}
 		if err != nil {

@@ -39,7 +39,7 @@ func Compare(older, newer *Entry) (change Change, restarted bool) {
 }
 
 func sameRecord(a, b *Entry) bool {
-	return a.Workload == b.Workload && a.UID == b.UID && a.Template == b.Template && a.ValueStale == b.ValueStale &&
+	return a.Workload == b.Workload && a.UID == b.UID && a.Template == b.Template &&
 		a.PendingSince.Equal(b.PendingSince) && a.Throttle.Equal(b.Throttle) && a.AbsentSince.Equal(b.AbsentSince)
 }
 
@@ -47,6 +47,6 @@ func sameSources(a, b *Entry) bool {
 	return maps.EqualFunc(a.Sources, b.Sources, func(x, y Source) bool {
 		return x.Present == y.Present && x.Provisional == y.Provisional && x.Digest == y.Digest && x.Scope.Equal(y.Scope) &&
 			maps.Equal(x.Tags, y.Tags) && x.NotAfter.Equal(y.NotAfter) && x.Diverged.Equal(y.Diverged) &&
-			x.Pending == y.Pending && x.PendingChanged.Equal(y.PendingChanged)
+			x.Pending == y.Pending && x.PendingChanged.Equal(y.PendingChanged) && x.Written == y.Written
 	})
 }

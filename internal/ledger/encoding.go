@@ -45,14 +45,13 @@ type record struct {
 	Name      string    `json:"nm"`
 	UID       types.UID `json:"u"`
 
-	Value      string         `json:"val,omitempty"`
-	Token      string         `json:"tok,omitempty"`
-	Template   *digest.Digest `json:"tpl,omitempty"`
-	ProvenAt   int64          `json:"at,omitempty"`
-	ValueStale bool           `json:"vs,omitempty"`
-	Pending    int64          `json:"pend,omitempty"`
-	Throttle   int64          `json:"thr,omitempty"`
-	Absent     int64          `json:"abs,omitempty"`
+	Value    string         `json:"val,omitempty"`
+	Token    string         `json:"tok,omitempty"`
+	Template *digest.Digest `json:"tpl,omitempty"`
+	ProvenAt int64          `json:"at,omitempty"`
+	Pending  int64          `json:"pend,omitempty"`
+	Throttle int64          `json:"thr,omitempty"`
+	Absent   int64          `json:"abs,omitempty"`
 
 	Sources []sourceRecord `json:"src,omitempty"`
 }
@@ -75,6 +74,7 @@ type sourceRecord struct {
 	Diverged        int64             `json:"dv,omitempty"`
 	Pending         *digest.Digest    `json:"pd,omitempty"`
 	PendingChanged  int64             `json:"pc,omitempty"`
+	Written         bool              `json:"w,omitempty"`
 }
 
 // Encode writes the entry as one line of JSON. The sequence orders two records of one workload, should a crash leave
@@ -128,7 +128,7 @@ func toRecord(e *Entry, sequence uint64) record {
 		header: header{Format: Format, Digests: digest.Format}, Sequence: sequence,
 		Kind: e.Workload.Kind, Namespace: e.Workload.Namespace, Name: e.Workload.Name, UID: e.UID,
 		Value: e.Value, Token: e.Token, Template: optional(e.Template), ProvenAt: milli(e.ProvenAt),
-		ValueStale: e.ValueStale, Pending: milli(e.PendingSince), Throttle: milli(e.Throttle),
+		Pending: milli(e.PendingSince), Throttle: milli(e.Throttle),
 		Absent: milli(e.AbsentSince),
 	}
 	for _, source := range slices.SortedFunc(maps.Keys(e.Sources), reference.Source.Compare) {
@@ -138,7 +138,7 @@ func toRecord(e *Entry, sequence uint64) record {
 			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Digest: optional(s.Digest),
 			UID: s.UID, ResourceVersion: s.ResourceVersion, Immutable: s.Immutable, Provisional: s.Provisional,
 			Changed: milli(s.Changed), NotAfter: milli(s.NotAfter), Diverged: milli(s.Diverged),
-			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged),
+			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged), Written: s.Written,
 		}
 		if len(s.Tags) > 0 {
 			sr.Tags = make(map[string]string, len(s.Tags))
@@ -158,7 +158,7 @@ func (r record) entry() (*Entry, error) {
 	e := &Entry{
 		Workload: Workload{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}, UID: r.UID,
 		Value: r.Value, Token: r.Token, Template: value(r.Template), ProvenAt: fromMilli(r.ProvenAt),
-		ValueStale: r.ValueStale, PendingSince: fromMilli(r.Pending), Throttle: fromMilli(r.Throttle),
+		PendingSince: fromMilli(r.Pending), Throttle: fromMilli(r.Throttle),
 		AbsentSince: fromMilli(r.Absent),
 		Sources:     make(map[reference.Source]Source, len(r.Sources)),
 	}
@@ -167,7 +167,7 @@ func (r record) entry() (*Entry, error) {
 		s := Source{
 			Present: sr.Present, Digest: value(sr.Digest), UID: sr.UID, ResourceVersion: sr.ResourceVersion,
 			Immutable: sr.Immutable, Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
-			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged),
+			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged), Written: sr.Written,
 		}
 		if s.Scope = reference.Keys(sr.Keys...); sr.All {
 			s.Scope = reference.Scope{All: true}

@@ -43,14 +43,14 @@ func content(t testing.TB, keyValue ...string) digest.Content {
 func full() *ledger.Entry {
 	return &ledger.Entry{
 		Workload: ledger.Workload{Kind: "Deployment", Namespace: "apps", Name: "registry"}, UID: "uid",
-		Value: "value", Token: "token", Template: digest.Digest{1}, ProvenAt: base, ValueStale: true,
+		Value: "value", Token: "token", Template: digest.Digest{1}, ProvenAt: base,
 		PendingSince: base.Add(time.Second), Throttle: base.Add(2 * time.Second), AbsentSince: base.Add(3 * time.Millisecond),
 		Sources: map[reference.Source]ledger.Source{
 			tls: {
 				Present: true, Scope: reference.Keys("a", "b"), Digest: digest.Digest{2},
 				Tags: map[string]ledger.Tag{"a": {1}, "b": {2}}, UID: "source", ResourceVersion: "7",
 				Immutable: true, Changed: base, NotAfter: base.Add(time.Hour), Provisional: true, Diverged: base.Add(time.Minute),
-				Pending: digest.Digest{4}, PendingChanged: base.Add(2 * time.Minute),
+				Pending: digest.Digest{4}, PendingChanged: base.Add(2 * time.Minute), Written: true,
 			},
 			app: {Present: true, Scope: all, Digest: digest.Digest{3}, Tags: map[string]ledger.Tag{"": {3}}},
 			{Kind: reference.Secret, Namespace: "apps", Name: "absent"}: {Scope: all},
@@ -77,14 +77,14 @@ func random(r *rand.Rand) *ledger.Entry {
 	}
 	e := &ledger.Entry{
 		Workload: ledger.Workload{Kind: "D" + text(), Namespace: text(), Name: "n" + text()}, UID: types.UID("u" + text()),
-		Value: text(), Token: text(), Template: sum(), ProvenAt: moment(), ValueStale: r.Intn(2) == 0,
+		Value: text(), Token: text(), Template: sum(), ProvenAt: moment(),
 		PendingSince: moment(), Throttle: moment(), AbsentSince: moment(), Sources: map[reference.Source]ledger.Source{},
 	}
 	for i := range r.Intn(4) {
 		s := ledger.Source{
 			Present: r.Intn(2) == 0, Digest: sum(), UID: types.UID(text()), ResourceVersion: text(),
 			Immutable: r.Intn(2) == 0, Changed: moment(), NotAfter: moment(), Provisional: r.Intn(2) == 0, Diverged: moment(),
-			Pending: sum(), PendingChanged: moment(),
+			Pending: sum(), PendingChanged: moment(), Written: r.Intn(2) == 0,
 		}
 		if s.Scope = reference.Keys(text(), text()); r.Intn(2) == 0 {
 			s.Scope = all

@@ -43,9 +43,6 @@ type Entry struct {
 	Template digest.Digest
 	// ProvenAt is when, on the controller's clock.
 	ProvenAt time.Time
-	// ValueStale is set once content differed from what Value stands for, after it was written and before it was proven:
-	// a pod that carries Value may then have started with either.
-	ValueStale bool
 
 	// Sources is what the pods were proven, or taken at first sight, to run with.
 	Sources map[reference.Source]Source
@@ -88,6 +85,9 @@ type Source struct {
 	// time of that content's change by the API server's clock; zero if it cannot be trusted.
 	Pending        digest.Digest
 	PendingChanged time.Time
+	// Written is set when Value is written for the pending content, until content is another: a pod that carries Value
+	// then may have started with either.
+	Written bool
 }
 
 // TagSize is the length of a Tag in bytes.

@@ -52,8 +52,8 @@ type decider struct {
 	entry    *ledger.Entry
 	isNew    bool
 	findings []finding
-	// content is the digest of what new pods would read.
-	content digest.Digest
+	// adopted is set when the record of the last restart was lost: the live value is known as ours all the same.
+	adopted bool
 	// entered is set when a source was met for the first time.
 	entered bool
 }
@@ -91,7 +91,7 @@ func (d *decider) open() (needsRollout bool) {
 // It comes before every rule, so that what is held is held under the value that the pods inherit.
 func (d *decider) adopt() {
 	if live := d.in.Workload.Value; live != d.entry.Value && follows(d.in.Key, live, d.entry.Value, d.entry.Token) {
-		d.entry.Value, d.entry.ValueStale = live, false
+		d.entry.Value, d.adopted = live, true
 	}
 }
 
@@ -101,25 +101,31 @@ func (d *decider) inspect() {
 		record, recorded := d.entry.Sources[use.Source]
 		d.findings = append(d.findings, compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded))
 	}
-	d.content = content(d.in.Key, d.findings)
 	for i := range d.findings {
-		f := &d.findings[i]
-		if f.differs() {
+		if f := &d.findings[i]; f.differs() {
 			f.record = diverged(d.in.Key, *f)
+		}
+	}
+	if d.adopted {
+		d.attribute()
+	}
+	for _, f := range d.findings {
+		if f.differs() {
 			d.entry.Sources[f.use.Source] = f.record
 		}
 	}
-	if d.leftValue() {
-		d.entry.ValueStale = true
-	}
 }
 
-// leftValue reports whether the present content, as far as it can be seen, is another than the last template value
-// stands for.
-func (d *decider) leftValue() bool {
-	value, ok := stands(d.entry.Value)
-	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
-	return ok && !unknown && value != d.content
+// attribute finds out what a restart whose record was lost was for: all that differs, if its value stands for what there
+// is now.
+func (d *decider) attribute() {
+	value, _ := stands(d.entry.Value)
+	written := value == content(d.in.Key, d.findings)
+	for i := range d.findings {
+		if f := &d.findings[i]; f.differs() {
+			f.record.Written = written
+		}
+	}
 }
 
 // decide goes through the rules in their order; the first that applies decides.
@@ -184,6 +190,7 @@ func (d *decider) judge(suspects []int) *Decision {
 		}
 		// The record says that the content the pods run with is not known: nothing equals the zero digest.
 		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: time.Unix(1, 0).UTC()}
+		f.record = diverged(d.in.Key, *f)
 		d.entry.Sources[f.use.Source] = f.record
 	}
 	return nil
@@ -263,10 +270,7 @@ func (d *decider) required() *Decision {
 // whoever else owns the template.
 func (d *decider) overwritten() *Decision {
 	w := d.in.Workload
-	if proven := w.Template == d.entry.Template && !d.differs(); w.Value == d.entry.Value || proven {
-		return nil
-	}
-	if value, ok := stands(d.entry.Value); !ok || value != d.content || d.entry.ValueStale {
+	if w.Value == d.entry.Value || !d.answered() {
 		return nil
 	}
 	if d.in.Rollout == nil {
@@ -317,7 +321,7 @@ func (d *decider) prove() {
 	if !w.Rolling {
 		e.Template = w.Template
 	}
-	e.Sources, e.ValueStale, e.PendingSince = proven, d.leftValue(), time.Time{}
+	e.Sources, e.PendingSince = proven, time.Time{}
 }
 
 // pending is a decision that leaves differences where they are, and remembers since when.
@@ -333,7 +337,7 @@ func (d *decider) pending(verdict Verdict, message string, after time.Duration) 
 func (d *decider) restart() Decision {
 	decision := d.pending(Restart, "", 0)
 	decision.Message = Describe(decision.Changes)
-	decision.Value = Value(d.in.Key, d.entry.Value, d.content, d.entry.Token)
+	decision.Value = Value(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)
 	decision.Adoption = d.adoption()
 	return decision
 }

@@ -157,8 +157,10 @@ func diverged(key digest.Key, f finding) ledger.Source {
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
+	pending := key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+	r.Written = r.Written && pending == r.Pending
 	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
-	r.Pending, r.PendingChanged = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content), time.Time{}
+	r.Pending, r.PendingChanged = pending, time.Time{}
 	if f.timed {
 		r.PendingChanged = f.since
 	}

@@ -40,9 +40,6 @@ func changeTime(key digest.Key, f finding) (time.Time, bool) {
 
 // fresh reports whether the pod is known to run with the present content of every source that differs.
 func (d *decider) fresh(pod Pod) bool {
-	if value, ok := stands(pod.Value); ok && value == d.content && pod.Value == d.entry.Value && !d.entry.ValueStale {
-		return true
-	}
 	for _, f := range d.findings {
 		if f.differs() && !d.freshFor(pod, f) {
 			return false
@@ -52,6 +49,9 @@ func (d *decider) fresh(pod Pod) bool {
 }
 
 func (d *decider) freshFor(pod Pod, f finding) bool {
+	if f.record.Written && pod.Value == d.entry.Value {
+		return true
+	}
 	if f.condition == returned && !f.record.Provisional && before(pod, f.record.Diverged) {
 		return true
 	}
@@ -135,12 +135,14 @@ func (d *decider) certainlyStale(pod Pod, f finding) bool {
 // inherits reports whether the pod carries the value for the present content.
 func (d *decider) inherits(pod Pod) bool {
 	value, ok := stands(pod.Value)
-	return ok && value == d.content
+	return ok && value == content(d.in.Key, d.findings)
 }
 
-// written reports whether the template already carries the value for this content, and may be trusted to.
-func (d *decider) written(content digest.Digest) bool {
-	w, e := d.in.Workload, d.entry
-	value, ok := stands(e.Value)
-	return ok && w.Value == e.Value && value == content && !e.ValueStale
+// answered reports whether the last restart was for the present content of everything that differs, and content never
+// was another since.
+func (d *decider) answered() bool {
+	return d.differs() && !slices.ContainsFunc(d.findings, func(f finding) bool { return f.differs() && !f.record.Written })
 }
+
+// written reports whether the template carries that restart still.
+func (d *decider) written() bool { return d.answered() && d.in.Workload.Value == d.entry.Value }

@@ -28,7 +28,7 @@ func (d *decider) gates() *Decision {
 		decision = d.pending(Throttled, "restarted often: waiting", throttled(d.entry, d.now))
 	case d.adoption() && !d.in.AdoptionReady:
 		decision = d.pending(Throttled, "restarts at first sight are spread", lookAgain)
-	case d.in.Unpersisted, d.adopted():
+	case d.in.Unpersisted, d.adopted:
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
 	case d.ours() && d.rolling():
 		decision = d.pending(Restarting, "waiting for the last restart's rollout", d.untilStalled())
@@ -39,9 +39,6 @@ func (d *decider) gates() *Decision {
 	}
 	return &decision
 }
-
-// adopted reports whether a restart without a record was found in this very decision: it is not on record yet.
-func (d *decider) adopted() bool { return d.in.Entry != nil && d.in.Entry.Value != d.entry.Value }
 
 // HeldPaused is the reason in Workload.Held that forbids writing the template: its user paused it.
 const HeldPaused = "spec.paused"

@@ -199,6 +199,14 @@ func TestGates(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "OnDelete, written, an optional source appears", reason: "what appears is no change, and no reason to write again",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).proven().in.Workload.Held = "OnDelete"
+			s.wrote(tls, "crt", "B").edit(tls, func(o *plan.Source) { o.Timing = plan.Inexact }).later(5).decide()
+			s.restarted().later(60).remade(app, "a", "1").later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
+	}, {
 		name: "OnDelete, pods deleted", reason: "its pods prove it",
 		given: func(s *scenario) {
 			s.proven().in.Workload.Held = "OnDelete"

@@ -62,6 +62,10 @@ func TestRolledBack(t *testing.T) {
 		},
 		want: rolledBack,
 	}, {
+		name: "an optional source appears", reason: "it is no change: held still",
+		given: func(s *scenario) { s.usesOptional(app, all); undone(s); s.remade(app, "a", "1").later(5) },
+		want:  rolledBack,
+	}, {
 		name: "held", reason: "a hold comes first",
 		given: func(s *scenario) { undone(s); s.held(plan.Suspended) },
 		want:  outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
@@ -69,6 +73,15 @@ func TestRolledBack(t *testing.T) {
 		name: "content changes", reason: "new content is a new reason",
 		given: func(s *scenario) { undone(s); s.decide(); s.wrote(tls, "crt", "C").later(20) },
 		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "content changes and returns", reason: "pods that came meanwhile run with what was there then",
+		given: func(s *scenario) {
+			undone(s)
+			s.decide()
+			s.wrote(tls, "crt", "C").later(5).decide()
+			s.wrote(tls, "crt", "B").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
 	}, {
 		name: "content changes back", reason: "the old pods run with it",
 		given: func(s *scenario) {
@@ -96,7 +109,7 @@ func TestRolledBack(t *testing.T) {
 			s.rolledOut().later(60).decide()
 			s.undone().later(5).rolledOut().later(5)
 		},
-		want: outcome{Verdict: plan.InSync, Asked: true},
+		want: outcome{Verdict: plan.InSync},
 	}, {
 		name: "change after a template without the value was proven", reason: "a change is no roll back, whatever the template carries",
 		given: func(s *scenario) {
@@ -106,7 +119,7 @@ func TestRolledBack(t *testing.T) {
 			s.rolledOut().later(60).decide()
 			s.later(600).wrote(tls, "crt", "C").later(5)
 		},
-		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)"},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
 	}, {
 		name: "change to the value's content, after it had been left", reason: "pods that somebody else rolled out run with C, not with B",
 		given: func(s *scenario) {

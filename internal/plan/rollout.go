@@ -8,7 +8,7 @@ import (
 // freshAlready finds out whether pods run with the new content without our doing (rule 6), and whether a restart that
 // was written is through.
 func (d *decider) freshAlready() *Decision {
-	written := d.written(d.content)
+	written := d.written()
 	if written && d.in.Workload.Rolling && d.in.Workload.Held == "" {
 		// What the cache shows is enough to know that it is not through.
 		return d.underWay()
@@ -68,8 +68,8 @@ func (d *decider) through(written bool) *Decision {
 // taken back.
 func (d *decider) mustAsk() bool {
 	w, e := d.in.Workload, d.entry
-	if value, ok := stands(e.Value); d.in.Rollout != nil || ok && value == d.content {
-		return true
+	if d.in.Rollout != nil || w.Value != e.Value {
+		return true // somebody else's template lacks the last value, or took a restart back
 	}
 	if e.Template != w.Template || w.Generation != w.ObservedGeneration || w.Rolling || w.Replicas == 0 {
 		return true

@@ -196,7 +196,7 @@ func (s *scenario) restarted() *scenario {
 	}
 	s.template()
 	s.in.Workload.Value = s.decision.Value
-	s.in.Entry = plan.Restarted(s.decision.Entry, s.decision.Value, s.in.Now)
+	s.in.Entry = plan.Restarted(s.decision, s.in.Now)
 	s.in.Written = s.in.Workload.Generation
 	return s
 }

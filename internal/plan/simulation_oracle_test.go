@@ -134,7 +134,8 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		cause = cause || !seen || views[use.Source] > known
 	}
 	switch {
-	case d.Adoption:
+	case slices.ContainsFunc(d.Changes, func(c plan.Change) bool { return d.Entry.Sources[c.Source].Digest.IsZero() }):
+		// Stale at first sight, by its time: a write of labels may have moved that.
 		o.adopted++
 	case again && !cause && !o.excused(in):
 		o.fail("no cause", "%s was restarted again for the same change: %s", w.Short(), d.Message)

@@ -389,7 +389,7 @@ func (p *process) restart(in plan.Input, t *simTrack, d plan.Decision, end func(
 		d.Value = repeated(in, d.Value)
 	}
 	if p.faults.recordFirst {
-		p.record(in, plan.Restarted(d.Entry, d.Value, now))
+		p.record(in, plan.Restarted(d, now))
 	}
 	var after *apiWorkload
 	apply := func() (err error) {
@@ -405,7 +405,7 @@ func (p *process) restart(in plan.Input, t *simTrack, d plan.Decision, end func(
 		case err == nil:
 			t.conflicts, t.written = 0, after.generation
 			t.observe(p.server.observe(after), now)
-			p.record(in, plan.Restarted(d.Entry, d.Value, now))
+			p.record(in, plan.Restarted(d, now))
 			end(10*time.Minute, nil)
 		case errors.Is(err, errSimGone):
 			end(10*time.Second, nil)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -40,10 +41,14 @@ func follows(key digest.Key, live, previous, token string) bool {
 	return ok && live == Value(key, previous, content, token)
 }
 
-// Restarted is the record after the value was written at this time.
-func Restarted(e *ledger.Entry, value string, now time.Time) *ledger.Entry {
-	e = e.Clone()
-	e.Value, e.ValueStale = value, false
+// Restarted is the record after the restart that was decided on was written at this time.
+func Restarted(d Decision, now time.Time) *ledger.Entry {
+	e := d.Entry.Clone()
+	e.Value = d.Value
+	for source, record := range e.Sources {
+		record.Written = slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Source == source })
+		e.Sources[source] = record
+	}
 	if e.Throttle.Before(now) {
 		e.Throttle = now
 	}

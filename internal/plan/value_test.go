@@ -12,6 +12,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
 )
 
 // The template value: a replay is a no-op, and no value ever returns.
@@ -44,19 +45,24 @@ func TestValue(t *testing.T) {
 }
 
 func TestRestarted(t *testing.T) {
-	entry := &ledger.Entry{Value: "old", ValueStale: true, PendingSince: at(0), Throttle: at(-3600), Token: "token"}
+	entry := &ledger.Entry{
+		Value: "old", PendingSince: at(0), Throttle: at(-3600), Token: "token",
+		Sources: map[reference.Source]ledger.Source{tls: {}, app: {Written: true}},
+	}
 	before := entry.Clone()
-	before.Sources = nil
-	got := plan.Restarted(entry, "new", at(10))
+	decision := plan.Decision{Entry: entry, Value: "new", Changes: []plan.Change{{Source: tls}}}
+	got := plan.Restarted(decision, at(10))
 	if diff := cmp.Diff(before, entry); diff != "" {
 		t.Errorf("the record given was changed: (-before +after)\n%s", diff)
 	}
 	want := entry.Clone()
-	want.Value, want.ValueStale, want.Throttle = "new", false, at(10).Add(2*time.Minute)
+	want.Value, want.Throttle = "new", at(10).Add(2*time.Minute)
+	want.Sources[tls], want.Sources[app] = ledger.Source{Written: true}, ledger.Source{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	again := plan.Restarted(got, "newer", at(20))
+	decision.Entry, decision.Value = got, "newer"
+	again := plan.Restarted(decision, at(20))
 	if diff := cmp.Diff(at(10).Add(4*time.Minute), again.Throttle); diff != "" {
 		t.Errorf("restarts in a row add up: (-want +got)\n%s", diff)
 	}
