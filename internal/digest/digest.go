@@ -88,6 +88,23 @@ func (c Content) Contains(keys []string) bool {
 	return !slices.ContainsFunc(keys, func(k string) bool { _, ok := c[k]; return !ok })
 }
 
+// Differing lists, sorted, the keys of which the other content holds another value, or that only one of them holds.
+func (c Content) Differing(other Content) []string {
+	var keys []string
+	for key, d := range c {
+		if o, ok := other[key]; !ok || o != d {
+			keys = append(keys, key)
+		}
+	}
+	for key := range other {
+		if _, ok := c[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // Content digests the data of a source. A ConfigMap's binary data counts apart from its data: the same bytes under the
 // same key are visible to other readers. Values are read once and not kept.
 func (k Key) Content(source reference.Source, data map[string][]byte, text map[string]string) Content {

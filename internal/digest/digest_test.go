@@ -169,6 +169,30 @@ func TestContent(t *testing.T) {
 	}
 }
 
+func TestDiffering(t *testing.T) {
+	content := func(keyValue ...string) digest.Content {
+		text := map[string]string{}
+		for i := 0; i < len(keyValue); i += 2 {
+			text[keyValue[i]] = keyValue[i+1]
+		}
+		return newKey(t, 1).Content(reference.Source{Kind: reference.ConfigMap, Namespace: "apps", Name: "app"}, nil, text)
+	}
+	for _, tc := range []struct {
+		name         string
+		before, then digest.Content
+		want         []string
+	}{
+		{name: "nothing", before: content("a", "1"), then: content("a", "1")},
+		{name: "changed", before: content("a", "1", "b", "1"), then: content("a", "2", "b", "1"), want: []string{"a"}},
+		{name: "removed and added", before: content("c", "1", "b", "1"), then: content("b", "1", "a", "1"), want: []string{"a", "c"}},
+		{name: "emptied", before: content("a", "1"), want: []string{"a"}},
+	} {
+		if diff := cmp.Diff(tc.want, tc.before.Differing(tc.then)); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", tc.name, diff)
+		}
+	}
+}
+
 func TestSumOrder(t *testing.T) {
 	key := newKey(t, 1)
 	part := func(name string, fill byte) digest.Part {

@@ -39,6 +39,8 @@ type finding struct {
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
+	// turns are the changes that were seen since the record was made, or brought up to date, of what the template shows.
+	turns []Turn
 	// since is when the content became what it is, if timed: evidence that can be trusted to be no earlier than the truth.
 	since time.Time
 	timed bool
@@ -88,6 +90,7 @@ func older(seen Source, record ledger.Source) bool {
 
 // compareContent compares the content of a source that was present and is.
 func (f *finding) compareContent(key digest.Key) {
+	f.turns = f.seen.since(f.record.ResourceVersion, f.use.Scope)
 	f.equal = key.Scoped(f.use.Source, f.record.Scope, f.seen.Content) == f.record.Digest
 	if !f.equal {
 		keys, known := f.record.ChangedKeys(f.seen.Content, f.use.Scope)
@@ -97,7 +100,7 @@ func (f *finding) compareContent(key digest.Key) {
 		}
 	}
 	switch {
-	case f.equal && !f.record.Diverged.IsZero():
+	case f.equal && (!f.record.Diverged.IsZero() || len(f.turns) > 0):
 		f.condition = returned
 	case f.record.Provisional || extends(f.use.Scope, f.record.Scope, f.seen.Content):
 		f.condition = first
@@ -158,7 +161,7 @@ func diverged(key digest.Key, f finding) ledger.Source {
 		r.Diverged = divergence(f)
 	}
 	pending := key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
-	r.Written = r.Written && pending == r.Pending
+	r.Written = r.Written && pending == r.Pending && len(f.turns) == 0
 	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
 	r.Pending, r.PendingChanged = pending, time.Time{}
 	if f.timed {
@@ -167,16 +170,26 @@ func diverged(key digest.Key, f finding) ledger.Source {
 	return r
 }
 
-// divergence is a lower bound of when content first differed from the record. A time that was read from a list is none:
-// it is that of the last change, and there may have been more. Then the time of the record's own content is one; without
-// that, any pod may have been created since.
+// divergence is a lower bound of when content first differed from the record: the first turn, unless the object was made
+// again before. A time that was read from a list is none: it is that of the last change, and there may have been more.
+// Then the time of the record's own content is one; without that, any pod may have been created since.
 func divergence(f finding) time.Time {
+	since := f.record.Changed
 	switch {
+	case len(f.turns) > 0:
+		since = latest(since, f.turns[0].Since)
 	case f.seen.Timing == Exact:
-		return f.seen.Changed
-	case !f.record.Changed.IsZero():
-		return f.record.Changed
-	default:
-		return time.Unix(1, 0).UTC()
+		since = f.seen.Changed
 	}
+	if f.seen.UID != f.record.UID && f.seen.Created.Before(since) {
+		since = f.seen.Created
+	}
+	return latest(since, time.Unix(1, 0).UTC())
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -29,11 +29,11 @@ func changeTime(key digest.Key, f finding) (time.Time, bool) {
 		return time.Time{}, false
 	case !record.Diverged.IsZero():
 		// Another difference was seen before. If it is this one, what was known of it is known still.
-		known := !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending
+		known := len(f.turns) == 0 && !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending
 		return record.PendingChanged, known
 	default:
 		// Removing a key does not move the time.
-		kept := len(record.Tags) > 0 && seen.Content.Contains(record.Keys())
+		kept := len(f.turns) <= 1 && len(record.Tags) > 0 && seen.Content.Contains(record.Keys())
 		return seen.Changed, kept && seen.Changed.After(record.Changed)
 	}
 }

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -92,6 +94,49 @@ type Source struct {
 	SeenAt time.Time
 	// Live is true if it was seen in a watch event right after it was written.
 	Live bool
+	// Turns are the changes of content that this process saw, oldest first. The oldest are merged.
+	Turns []Turn
+}
+
+// Turn is a change of a source's content, as it was seen. With the resourceVersion of a record it tells that content was
+// another since, also if it has returned.
+type Turn struct {
+	// After is the resourceVersion that was seen last with the content before: what came has a greater one.
+	After string
+	// Since is a lower bound, by the API server's clock, of when the content before was left; zero if unknown.
+	Since time.Time
+	// Keys changed, were added or removed.
+	Keys []string
+}
+
+// maxTurns is how many turns are kept. Few pass between two looks at a workload.
+const maxTurns = 4
+
+// Turned is the turns of a source once its content is another than what was known of it before.
+func (s Source) Turned(known Source) []Turn {
+	turn := Turn{After: known.ResourceVersion, Since: known.Changed, Keys: known.Content.Differing(s.Content)}
+	if s.Timing == Exact {
+		turn.Since = s.Changed
+	}
+	turns := append(slices.Clone(known.Turns), turn)
+	if len(turns) > maxTurns {
+		oldest, next := turns[0], &turns[1]
+		next.Since, next.Keys = oldest.Since, slices.Compact(slices.Sorted(slices.Values(slices.Concat(oldest.Keys, next.Keys))))
+		turns = turns[1:]
+	}
+	return turns
+}
+
+// since are the turns of what the scope shows after a record of that version was made.
+func (s Source) since(version string, scope reference.Scope) []Turn {
+	var turns []Turn
+	for _, turn := range s.Turns {
+		order, err := resourceversion.CompareResourceVersion(turn.After, version)
+		if err == nil && order >= 0 && slices.ContainsFunc(turn.Keys, scope.Includes) {
+			turns = append(turns, turn)
+		}
+	}
+	return turns
 }
 
 // Rollout is what the API server says of a workload's pods when asked, read after one another: pods, then the workload.

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -40,6 +41,8 @@ type scenario struct {
 	asked     bool
 	decision  plan.Decision
 	templates byte
+	// version is the last of a source.
+	version int
 	// fast leaves out the checks of purity, for walks of many thousand decisions.
 	fast bool
 }
@@ -115,7 +118,7 @@ func (s *scenario) content(source reference.Source, keyValue []string) digest.Co
 func (s *scenario) made(source reference.Source, created int, keyValue ...string) *scenario {
 	s.in.Sources[source] = plan.Source{
 		State: plan.Present, Content: s.content(source, keyValue), Created: at(created), Changed: at(created),
-		Manager: "kustomize-controller", SeenAt: at(-1000),
+		Manager: "kustomize-controller", SeenAt: at(-1000), ResourceVersion: s.next(),
 	}
 	return s
 }
@@ -123,14 +126,24 @@ func (s *scenario) made(source reference.Source, created int, keyValue ...string
 // wrote is a change of content, seen now as it happens.
 func (s *scenario) wrote(source reference.Source, keyValue ...string) *scenario {
 	return s.edit(source, func(o *plan.Source) {
+		known := *o
 		o.Content, o.Changed, o.Timing, o.SeenAt, o.Live = s.content(source, keyValue), s.in.Now, plan.Exact, s.in.Now, true
+		o.ResourceVersion = s.next()
+		o.Turns = o.Turned(known)
 	})
+}
+
+// next is the version of the next write of a source.
+func (s *scenario) next() string {
+	s.version++
+	return fmt.Sprint(1000 + s.version)
 }
 
 // met is a change of content at that second, met in a list when the controller came back long ago enough to have settled.
 func (s *scenario) met(source reference.Source, changed int, keyValue ...string) *scenario {
 	return s.edit(source, func(o *plan.Source) {
 		o.Content, o.Changed, o.Timing, o.SeenAt, o.Live = s.content(source, keyValue), at(changed), plan.Listed, s.in.Now.Add(-time.Minute), false
+		o.ResourceVersion, o.Turns = s.next(), nil
 	})
 }
 
@@ -141,8 +154,11 @@ func (s *scenario) deleted(source reference.Source) *scenario {
 
 // remade is a source that is created now, seen as it happens.
 func (s *scenario) remade(source reference.Source, keyValue ...string) *scenario {
-	s.in.Sources[source] = plan.Source{State: plan.Present, Created: s.in.Now, Manager: "kustomize-controller", UID: "new"}
-	return s.wrote(source, keyValue...)
+	s.in.Sources[source] = plan.Source{
+		State: plan.Present, Created: s.in.Now, Manager: "kustomize-controller", UID: "new", Content: s.content(source, keyValue),
+	}
+	s.wrote(source, keyValue...)
+	return s.edit(source, func(o *plan.Source) { o.Turns = nil })
 }
 
 func (s *scenario) later(seconds int) *scenario {

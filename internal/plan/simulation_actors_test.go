@@ -82,11 +82,10 @@ func (a *actor) pod() *apiPod {
 // so that content does not return then.
 func (a *actor) seen() bool { return a.leader != nil && !a.leader.sourceIn.cut && a.leader.book != nil }
 
-// value is a new value for a key: often one that has been there before. It is none that a source had since nobody looks,
-// and none that one had so shortly before that a reconcile may not have come to its end.
+// value is a new value for a key: often one that has been there before. It is none that a source had since nobody looks.
 func (a *actor) value() string {
 	value := string(rune('A' + a.r.Intn(3)))
-	if a.quiet || a.optedOut() || a.lately(value) {
+	if a.quiet || a.optedOut() || a.unseen(value) {
 		a.fresh++
 		return fmt.Sprint(a.fresh)
 	}
@@ -98,28 +97,16 @@ func (a *actor) optedOut() bool {
 	return slices.ContainsFunc(a.server.names, func(name ledger.Workload) bool { return a.server.wl[name] != nil && a.server.wl[name].out })
 }
 
-// lately reports whether a source held the value since a leader last saw and decided everything. Answers that take long
-// hold a reconcile up, and it does not see what comes and goes meanwhile.
-func (a *actor) lately(value string) bool {
-	since := a.now.Add(-200 * time.Millisecond)
-	switch {
-	case a.late > 0: // what was noted in memory may be lost with the process
-		since = a.now.Add(-2 * time.Minute)
-	case a.slow > 0:
-		since = a.now.Add(-15 * time.Second)
+// unseen reports whether a source held the value since nobody looks, or so shortly before that it may not be on record.
+func (a *actor) unseen(value string) bool {
+	if a.seen() {
+		return false
 	}
-	if !a.seen() && a.looked.Add(-15*time.Second).Before(since) {
-		since = a.looked.Add(-15 * time.Second)
-	}
-	for _, versions := range a.server.history {
-		for i, o := range versions {
-			over := i+1 < len(versions) && versions[i+1].written.Before(since)
-			if !over && slices.Contains(slices.Collect(maps.Values(o.data)), value) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(simSources, func(name reference.Source) bool {
+		return a.server.heldSince(name, a.looked.Add(-a.onRecord()), func(o *apiSource) bool {
+			return slices.Contains(slices.Collect(maps.Values(o.data)), value)
+		})
+	})
 }
 
 func (a *actor) manager(name reference.Source) (manager string, apply bool) {
@@ -267,7 +254,7 @@ func (a *actor) flip() {
 		a.after(wait/3, func() { a.server.terminate(pod) })
 	}
 	a.after(wait, func() {
-		if a.seen() && !a.quiet && !a.optedOut() && a.slow == 0 && a.late == 0 {
+		if a.seen() && !a.quiet && !a.optedOut() {
 			a.set(name, old.data["a"])
 		}
 	})

@@ -156,11 +156,12 @@ func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 		observed.Live = watched && p.live(observed)
 	case maps.Equal(known.Content, observed.Content):
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
-		observed.SeenAt, observed.Live = known.SeenAt, known.Live
+		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns
 		p.states[name] = observed
 		return
 	default:
 		p.time(&observed, before, watched)
+		observed.Turns = observed.Turned(known)
 	}
 	p.states[name] = observed
 	p.sourceChanged(name)

@@ -72,6 +72,17 @@ func (p *apiPod) lastStart() time.Time {
 	return last
 }
 
+// reads are what a pod has read of a source, or is to.
+func (p *apiPod) reads(name reference.Source) []*apiSource {
+	var reads []*apiSource
+	for _, c := range append([]container{{read: p.mounted}}, p.containers...) {
+		if o := c.read[name]; o != nil {
+			reads = append(reads, o)
+		}
+	}
+	return reads
+}
+
 // kick lets a workload's controller look at it soon.
 func (v *server) kick(uid types.UID) {
 	p := v.parts[uid]

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -68,13 +69,58 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 			}
 		}
 		for _, pod := range p.server.parts[in.Workload.UID].pods {
-			if o.assumed[pod] == nil {
-				o.assumed[pod] = map[reference.Source][]digest.Content{}
-			}
-			o.assumed[pod][source] = append(o.assumed[pod][source], in.Sources[source].Content)
+			o.assume(pod, source, in.Sources[source].Content)
 		}
 	}
 	o.proven(in, e)
+}
+
+// forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
+// may not be on record yet, and the next leader need not have seen it. Pods are taken to run with what returned.
+func (o *oracle) forgets() {
+	for _, name := range simSources {
+		back := o.returned(name, o.now.Add(-o.onRecord()))
+		if len(back) == 0 {
+			continue
+		}
+		for _, parts := range o.server.parts {
+			for _, pod := range parts.pods {
+				for _, read := range pod.reads(name) {
+					content := maps.Clone(read.content)
+					maps.Copy(content, back)
+					o.assume(pod, name, content)
+				}
+			}
+		}
+	}
+}
+
+// returned is the content of keys that was another since that time and is now what it was.
+func (o *oracle) returned(name reference.Source, since time.Time) digest.Content {
+	back := digest.Content{}
+	present := o.server.sources[name]
+	if present == nil {
+		return nil
+	}
+	for key, value := range present.data {
+		had, left := false, false
+		o.server.heldSince(name, since, func(v *apiSource) bool {
+			if v.data[key] != value {
+				left = had
+			} else if had = true; left {
+				back[key] = present.content[key]
+			}
+			return false
+		})
+	}
+	return back
+}
+
+func (o *oracle) assume(pod *apiPod, name reference.Source, content digest.Content) {
+	if o.assumed[pod] == nil {
+		o.assumed[pod] = map[reference.Source][]digest.Content{}
+	}
+	o.assumed[pod][name] = append(o.assumed[pod][name], content)
 }
 
 // proven checks, when content is recorded as what every pod runs with, that no pod runs with older content.

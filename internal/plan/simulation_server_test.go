@@ -281,6 +281,18 @@ func (v *server) readAt(name reference.Source, at time.Time) *apiSource {
 	return nil
 }
 
+// heldSince reports whether a source held such content at that time, or has since.
+func (v *server) heldSince(name reference.Source, at time.Time, such func(o *apiSource) bool) bool {
+	versions := v.history[name]
+	for i, o := range versions {
+		over := i+1 < len(versions) && versions[i+1].written.Before(at)
+		if !over && o.version > 0 && such(o) {
+			return true
+		}
+	}
+	return false
+}
+
 // edit writes a workload's spec.
 func (v *server) edit(name ledger.Workload, who string, change func(w *apiWorkload)) {
 	old := v.wl[name]

@@ -236,6 +236,7 @@ func (s *simulation) end(p *process, lease time.Duration) {
 	p.alive = false
 	if s.leader == p {
 		s.leader = nil
+		s.oracle.forgets()
 		s.elect(lease)
 	}
 	wait := []time.Duration{s.between(500, 5000), s.between(500, 60000), s.between(60000, 1200000)}[s.r.Intn(3)]
@@ -243,6 +244,17 @@ func (s *simulation) end(p *process, lease time.Duration) {
 		wait = time.Second
 	}
 	s.after(wait, s.startProcess)
+}
+
+// onRecord is how long it may take until the record of what a leader saw is stored.
+func (s *simulation) onRecord() time.Duration {
+	switch {
+	case s.late > 0:
+		return 2 * time.Minute
+	case s.slow > 0 || s.lossy > 0:
+		return 15 * time.Second
+	}
+	return time.Second
 }
 
 func (s *simulation) setHeld(name ledger.Workload, held bool) {

@@ -119,7 +119,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	observed := newer.observed
 	if known.State == plan.Present && maps.Equal(known.Content, observed.Content) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
-		observed.SeenAt, observed.Live = known.SeenAt, known.Live
+		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns
 		s.set(newer.source, observed)
 		return
 	}
@@ -132,6 +132,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	default:
 		observed.Timing = plan.Inexact
 	}
+	observed.Turns = observed.Turned(known)
 	s.set(newer.source, observed)
 	s.options.Changed(newer.source, false)
 }

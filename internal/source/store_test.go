@@ -140,6 +140,7 @@ func TestUpdated(t *testing.T) {
 			f.store.Updated(before, after, watch.Watched)
 			want := after.observed
 			want.SeenAt, want.Timing, want.Live = f.now, test.timing, test.live
+			want.Turns = want.Turned(first)
 			if !test.told {
 				want = first
 				want.ResourceVersion = "2"
@@ -164,7 +165,7 @@ func TestUpdatedInALaterList(t *testing.T) {
 	f.store.Added(before, watch.Initial)
 	f.now = f.now.Add(time.Hour)
 	f.store.Updated(before, f.object("2", data("a", "2"), f.now), watch.Relisted)
-	if got := f.state(); got.Live || got.Timing != plan.Listed {
+	if got := f.state(); got.Live || got.Timing != plan.Listed || len(got.Turns) != 1 {
 		t.Errorf("observed %+v", got)
 	}
 }

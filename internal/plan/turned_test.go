@@ -1,0 +1,95 @@
+package plan_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// Content that leaves and returns between two looks at a workload: while requests hang, while the cache does not show the
+// last restart, while the workload does not opt in.
+
+// turned writes content B and then A again, sixty seconds apart, without a decision in between.
+func (s *scenario) turned(during func()) *scenario {
+	s.wrote(tls, "crt", "B").later(60)
+	if during != nil {
+		during()
+	}
+	return s.later(60).wrote(tls, "crt", "A").later(5)
+}
+
+func TestTurned(t *testing.T) {
+	podOfB := func(s *scenario) func() { return func() { s.hasPods(s.newPod()) } }
+	returned := outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true}
+	table{{
+		name: "with a pod created during B", reason: "that pod runs with B",
+		given: func(s *scenario) { s.proven().turned(podOfB(s)) }, want: returned,
+	}, {
+		name: "without a new pod", reason: "no pod has read B",
+		given: func(s *scenario) { s.proven().turned(nil) }, want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "before the record was made", reason: "what was before is proven",
+		given: func(s *scenario) { s.turned(nil).hasPods(s.newPod()).later(60).proven() }, want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "in keys that pods cannot see", reason: "not for a key that the pod cannot see",
+		given: func(s *scenario) { s.uses(tls, reference.Keys("key")).proven().turned(podOfB(s)) },
+		want:  outcome{Verdict: plan.InSync},
+	}, {
+		name: "by way of C, pod created during B", reason: "content left with B, not with C",
+		given: func(s *scenario) {
+			s.proven().turned(func() { s.hasPods(s.newPod()).later(60).wrote(tls, "crt", "C") })
+		},
+		want: returned,
+	}, {
+		name: "C noted, pod created during B", reason: "content left with B, not with C, also when A is back",
+		given: func(s *scenario) {
+			s.proven().held(plan.Suspended).turned(func() { s.hasPods(s.newPod()).later(60).wrote(tls, "crt", "C").decide() }).resumed()
+		},
+		want: returned,
+	}, {
+		name: "more often than is kept", reason: "what is forgotten is merged, and the first time kept",
+		given: func(s *scenario) {
+			s.proven().turned(podOfB(s))
+			for range 10 {
+				s.turned(nil)
+			}
+		},
+		want: returned,
+	}, {
+		name: "made again as B", reason: "the time of B is that of its creation",
+		given: func(s *scenario) {
+			s.proven().remade(tls, "crt", "B").later(60).hasPods(s.newPod()).later(60).wrote(tls, "crt", "A").later(5)
+		},
+		want: returned,
+	}, {
+		name: "from what a restart wrote", reason: "a pod of between has the value, and other content",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "crt", "0").proven().wrote(tls, "crt", "A").later(5).decide()
+			s.restarted().rolledOut().turned(podOfB(s))
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (crt)", Asked: true},
+	}}.run(t)
+}
+
+// TestTurnsAreFew because each source keeps them.
+func TestTurnsAreFew(t *testing.T) {
+	s := newScenario(t)
+	s.in.Now = at(100)
+	for i := range 20 {
+		s.later(1).wrote(tls, fmt.Sprint("key", i%3), fmt.Sprint(i))
+	}
+	turns := s.in.Sources[tls].Turns
+	if len(turns) != 4 {
+		t.Fatalf("%d turns", len(turns))
+	}
+	if diff := cmp.Diff([]string{"crt", "key0", "key1", "key2"}, turns[0].Keys); diff != "" {
+		t.Errorf("keys of the oldest: (-want +got)\n%s", diff)
+	}
+	if !turns[0].Since.Equal(at(101)) || !turns[3].Since.Equal(s.in.Now) {
+		t.Errorf("since %s and %s", turns[0].Since, turns[3].Since)
+	}
+}
