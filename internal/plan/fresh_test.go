@@ -161,6 +161,13 @@ func TestTies(t *testing.T) {
 		name: "same manager, pod of an older revision", reason: "the birth of a revision says nothing of another's pods",
 		given: func(s *scenario) { applied(s, 600, 600); s.pods[0].Current = false }, want: stale,
 	}, {
+		name: "same manager, revision of our own restart", reason: "no apply made it: it may be older than the change",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "0").later(5).decide()
+			s.restarted().wrote(tls, "crt", "B").rolledOut().later(120)
+		},
+		want: stale,
+	}, {
 		name: "same manager, pod older than the change", reason: "a second before is before",
 		given: func(s *scenario) { applied(s, 600, 599) }, want: stale,
 	}, {

@@ -70,14 +70,15 @@ func before(pod Pod, t time.Time) bool {
 }
 
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
-// configuration and the workload. Those who apply both apply configuration first.
+// configuration and the workload. Those who apply both apply configuration first. A revision that our own restart made is
+// not of their apply.
 func (d *decider) tied(pod Pod, f finding) bool {
 	t := f.since
 	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
 		return true
 	}
 	live := d.in.Rollout
-	return live != nil && pod.Current && !live.Born.Before(t) && live.Born.Sub(t) <= grain &&
+	return live != nil && pod.Current && !d.ours() && !live.Born.Before(t) && live.Born.Sub(t) <= grain &&
 		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager
 }
 
