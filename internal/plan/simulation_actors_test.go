@@ -45,7 +45,7 @@ var simDeeds = []struct {
 	{10, (*actor).gitops},
 	{4, (*actor).deploy},
 	{3, (*actor).strip},
-	{4, (*actor).undo},
+	{4, func(a *actor) { a.undo(a.workload()) }},
 	{10, (*actor).evict},
 	{4, (*actor).crashContainer},
 	{3, (*actor).scale},
@@ -56,6 +56,7 @@ var simDeeds = []struct {
 	{1, (*actor).recreate},
 	{8, (*actor).tie},
 	{6, (*actor).flip},
+	{5, (*actor).race},
 	{5, (*actor).shed},
 	{4, (*actor).interrupt},
 	{6, (*actor).endProcess},
@@ -183,6 +184,9 @@ func (a *actor) removeKey() {
 		}
 	}
 	manager, apply := a.manager(name)
+	if manager == "kustomize-controller" && !a.mayApply() {
+		return
+	}
 	a.server.put(name, manager, apply || a.forgets(), data, o.label)
 }
 
@@ -249,15 +253,36 @@ func (a *actor) flip() {
 		return
 	}
 	pod, wait := a.pod(), time.Duration(100+a.r.Intn(8000))*time.Millisecond
+	if a.r.Intn(3) == 0 { // within one reconcile, if answers are slow
+		wait /= 4
+	}
 	a.set(name, a.value())
 	if a.r.Intn(2) == 0 && pod != nil {
-		a.after(wait/3, func() { a.server.terminate(pod) })
+		a.after(wait/8, func() { a.server.terminate(pod) })
 	}
 	a.after(wait, func() {
 		if a.seen() && !a.quiet && !a.optedOut() {
 			a.set(name, old.data["a"])
 		}
 	})
+}
+
+// race changes a source, and the template just when Reloader is about to write it: a rollout, an undo.
+func (a *actor) race() {
+	w := a.server.wl[a.workload()]
+	if w == nil {
+		return
+	}
+	name, change, undo := w.Workload, a.templateChange(), a.r.Intn(3) == 0
+	a.rivals[name] = func() {
+		if undo {
+			a.undo(name)
+		} else {
+			a.server.edit(name, "kubectl", change)
+		}
+	}
+	uses := simUses[w.template.uses]
+	a.set(uses[a.r.Intn(len(uses))].Source, a.value())
 }
 
 // shed changes a key, makes a new pod, and removes another key by an Update, which moves no time.
@@ -312,8 +337,8 @@ func (a *actor) strip() {
 	a.after(wait/4, again)
 }
 
-func (a *actor) undo() {
-	w := a.server.wl[a.workload()]
+func (a *actor) undo(name ledger.Workload) {
+	w := a.server.wl[name]
 	if w == nil {
 		return
 	}

@@ -161,7 +161,9 @@ func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 		return
 	default:
 		p.time(&observed, before, watched)
-		observed.Turns = observed.Turned(known)
+		if !p.faults.noTurns {
+			observed.Turns = observed.Turned(known)
+		}
 	}
 	p.states[name] = observed
 	p.sourceChanged(name)

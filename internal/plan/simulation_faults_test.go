@@ -41,6 +41,10 @@ func TestSimulationFindsWriteWithoutVersion(t *testing.T) {
 	finds(t, faults{blindWrites: true}, "not needed")
 }
 
+func TestSimulationFindsForgottenContent(t *testing.T) {
+	finds(t, faults{noTurns: true}, "missed")
+}
+
 func TestSimulationFindsRecordBeforeRestart(t *testing.T) {
 	finds(t, faults{recordFirst: true}, "wrong report", "missed")
 }

@@ -222,7 +222,7 @@ func (o *oracle) needed(in plan.Input, d plan.Decision, before *apiWorkload) {
 	returned := slices.ContainsFunc(o.server.parts[w.UID].revisions, func(r *revision) bool {
 		return r.template == before.template && r.created.Sub(last) <= time.Second
 	})
-	if o.edits[w.UID].Sub(last) > 2*time.Second && !returned && w.Held == "" && in.Now.Sub(in.Progressed) < 10*time.Minute {
+	if o.edits[w.UID].Sub(last) > time.Second && !returned && w.Held == "" && in.Now.Sub(in.Progressed) < 10*time.Minute {
 		o.fail("not needed", "%s was restarted although somebody rolls it out since the change: %s", w.Short(), d.Message)
 	}
 }

@@ -391,6 +391,10 @@ func (p *process) restart(in plan.Input, t *simTrack, d plan.Decision, end func(
 	if p.faults.recordFirst {
 		p.record(in, plan.Restarted(d, now))
 	}
+	if rival := p.rivals[w.Workload]; rival != nil {
+		delete(p.rivals, w.Workload)
+		p.after(p.between(0, 10), rival)
+	}
 	var after *apiWorkload
 	apply := func() (err error) {
 		before := p.server.wl[w.Workload]

@@ -44,6 +44,8 @@ type faults struct {
 	blindWrites bool
 	// recordFirst records a restart before it is written.
 	recordFirst bool
+	// noTurns goes by what content is, not by what it was meanwhile.
+	noTurns bool
 }
 
 // simulation is one schedule as it is played.
@@ -56,6 +58,7 @@ type simulation struct {
 	leader    *process
 	shelf     shelf
 	held      map[ledger.Workload]bool
+	rivals    map[ledger.Workload]func() // write the template when Reloader is about to
 	failure   *simFailure
 
 	// the kind of world: how often, in percent or of the crashes in a thousand, things go wrong.
@@ -121,7 +124,7 @@ func (s *simulation) until(at time.Time) bool {
 
 // newSimulation is a world with some workloads that have been running for a while.
 func newSimulation(seed uint64, f faults, tracing bool) *simulation {
-	s := &simulation{simClock: newSimClock(seed), faults: f, held: map[ledger.Workload]bool{}}
+	s := &simulation{simClock: newSimClock(seed), faults: f, held: map[ledger.Workload]bool{}, rivals: map[ledger.Workload]func(){}}
 	s.tracing = tracing
 	s.shelf.entries = map[types.UID][]byte{}
 	s.oracle = newOracle(s)
