@@ -207,6 +207,15 @@ func TestGates(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
 	}, {
+		name: "OnDelete, written, a source goes, another changes, the first returns", reason: "its absence is no change, so it is written still",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).made(app, -3600, "a", "1").proven().in.Workload.Held = "OnDelete"
+			s.wrote(app, "a", "2").edit(app, func(o *plan.Source) { o.Timing = plan.Inexact }).later(5).decide()
+			s.restarted().later(60).deleted(app).wrote(tls, "crt", "B").later(5).decide()
+			s.restarted().later(60).remade(app, "a", "2").edit(app, func(o *plan.Source) { o.Timing = plan.Listed }).later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: "ConfigMap/app changed (a), " + changedCrt, Asked: true},
+	}, {
 		name: "OnDelete, pods deleted", reason: "its pods prove it",
 		given: func(s *scenario) {
 			s.proven().in.Workload.Held = "OnDelete"

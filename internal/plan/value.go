@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"slices"
 	"time"
 
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -45,9 +44,10 @@ func follows(key digest.Key, live, previous, token string) bool {
 func Restarted(d Decision, now time.Time) *ledger.Entry {
 	e := d.Entry.Clone()
 	e.Value = d.Value
-	for source, record := range e.Sources {
-		record.Written = slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Source == source })
-		e.Sources[source] = record
+	for _, c := range d.Changes { // one that is absent now stays as it was: its absence is no change
+		record := e.Sources[c.Source]
+		record.Written = true
+		e.Sources[c.Source] = record
 	}
 	if e.Throttle.Before(now) {
 		e.Throttle = now

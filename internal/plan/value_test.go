@@ -57,7 +57,7 @@ func TestRestarted(t *testing.T) {
 	}
 	want := entry.Clone()
 	want.Value, want.Throttle = "new", at(10).Add(2*time.Minute)
-	want.Sources[tls], want.Sources[app] = ledger.Source{Written: true}, ledger.Source{}
+	want.Sources[tls] = ledger.Source{Written: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
