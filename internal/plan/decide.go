@@ -117,12 +117,17 @@ func (d *decider) inspect() {
 }
 
 // attribute finds out what a restart whose record was lost was for: all that differs, if its value stands for what there
-// is now.
+// is now. If not, what equals the record may have been another then, and pods may run with that.
 func (d *decider) attribute() {
 	value, _ := stands(d.entry.Value)
 	written := value == content(d.in.Key, d.findings)
 	for i := range d.findings {
-		if f := &d.findings[i]; f.differs() {
+		f := &d.findings[i]
+		if f.condition == same && !written {
+			f.condition = returned
+			f.record = diverged(d.in.Key, *f)
+		}
+		if f.differs() {
 			f.record.Written = written
 		}
 	}

@@ -188,6 +188,16 @@ func TestCrash(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "content returned since, its difference lost too", reason: "pods of the lost restart run with B, though nothing differs from the record",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.wrote(tls, "crt", "B").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written = entry, 0
+			s.met(tls, 615, "crt", "A").later(60).decide()
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)
