@@ -178,10 +178,7 @@ func (a *actor) removeKey() {
 		data["a"] = a.value()
 	}
 	if !a.seen() && !maps.Equal(data, o.data) { // content that never was
-		for k := range data {
-			data[k] = a.value()
-			break
-		}
+		data[slices.Min(slices.Collect(maps.Keys(data)))] = a.value()
 	}
 	manager, apply := a.manager(name)
 	if manager == "kustomize-controller" && !a.mayApply() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -341,6 +342,16 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d schedules, %d changes, %d restarts, %d of them at first sight", *simCount, changes, restarts, adopted)
 	for kind, seeds := range failed {
 		t.Errorf("%s: seeds %v; the first, with as few steps as it needs:\n%s", kind, seeds[:min(10, len(seeds))], explain(seeds[0], faults{}))
+	}
+}
+
+// TestSimulationIsDeterministic because a seed that fails must fail again.
+func TestSimulationIsDeterministic(t *testing.T) {
+	for seed := range uint64(20) {
+		first, second := play(seed+1, faults{}, nil, true), play(seed+1, faults{}, nil, true)
+		if !slices.Equal(first.trace, second.trace) {
+			t.Errorf("seed %d plays differently", seed+1)
+		}
 	}
 }
 
