@@ -132,7 +132,7 @@ func TestTies(t *testing.T) {
 	// applied is one apply at 600 that changes the Secret and the template; the revision is born at that second.
 	applied := func(s *scenario, born, created int) {
 		s.proven().wrote(tls, "crt", "B").template().rolledOut().later(120)
-		s.born, s.pods[0].Created = at(born), at(created)
+		s.born, s.pods[0].Created, s.in.Workload.Applied = at(born), at(created), at(born)
 	}
 	table{{
 		name: "same manager", reason: "Flux applies configuration first",
@@ -167,6 +167,26 @@ func TestTies(t *testing.T) {
 			s.restarted().wrote(tls, "crt", "B").rolledOut().later(120)
 		},
 		want: stale,
+	}, {
+		name: "same manager, revision of our own restart, proven", reason: "the value in the template changes nothing in that",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "0").later(5).decide()
+			s.restarted().rolledOut().decide()
+			s.wrote(tls, "crt", "B").later(120)
+		},
+		want: stale,
+	}, {
+		name: "same manager, after a restart of ours", reason: "the template keeps its value, and is applied with others",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "crt", "0").proven().wrote(tls, "crt", "A").later(5).decide()
+			s.restarted().rolledOut().later(60).decide()
+			s.later(600).wrote(tls, "crt", "B").template().rolledOut().in.Workload.Applied = s.in.Now
+			s.later(120)
+		},
+		want: fresh,
+	}, {
+		name: "same manager, template changed by another", reason: "the apply brought configuration alone",
+		given: func(s *scenario) { applied(s, 600, 600); s.in.Workload.Applied = at(-1800) }, want: stale,
 	}, {
 		name: "same manager, pod older than the change", reason: "a second before is before",
 		given: func(s *scenario) { applied(s, 600, 599) }, want: stale,

@@ -70,15 +70,15 @@ func before(pod Pod, t time.Time) bool {
 }
 
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
-// configuration and the workload. Those who apply both apply configuration first. A revision that our own restart made is
-// not of their apply.
+// configuration and the workload. Those who apply both apply configuration first. That they applied the workload then is
+// asked for because a restart, ours or another's, makes revisions too.
 func (d *decider) tied(pod Pod, f finding) bool {
 	t := f.since
 	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
 		return true
 	}
-	live := d.in.Rollout
-	return live != nil && pod.Current && !d.ours() && !live.Born.Before(t) && live.Born.Sub(t) <= grain &&
+	within := func(at time.Time) bool { return !at.Before(t) && at.Sub(t) <= grain }
+	return d.in.Rollout != nil && pod.Current && within(d.in.Rollout.Born) && within(d.in.Workload.Applied) &&
 		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager
 }
 

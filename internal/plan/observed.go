@@ -34,8 +34,10 @@ type Workload struct {
 	Template digest.Digest
 	// Value is the template's config digest annotation.
 	Value string
-	// Manager is the Flux or Helm field manager that applies the template; empty if there is none.
+	// Manager is the Flux or Helm field manager that applies the template, Applied when it last changed something of the
+	// workload, by the API server's clock; empty and zero if there is none.
 	Manager string
+	Applied time.Time
 
 	// Replicas is the number of pods asked for.
 	Replicas int32

@@ -86,6 +86,7 @@ type apiWorkload struct {
 	onDelete   bool
 	partition  int
 	manager    string
+	applied    time.Time // when the manager last wrote
 
 	observed                int64
 	desired, total, updated int
@@ -110,7 +111,7 @@ func (v *server) observe(w *apiWorkload) plan.Workload {
 	o := plan.Workload{
 		Workload: w.Workload, UID: w.uid, ResourceVersion: fmt.Sprint(w.version),
 		Generation: w.generation, ObservedGeneration: w.observed, Created: w.created,
-		Uses: simUses[w.template.uses], Template: v.templateDigest(w.template), Value: w.template.value, Manager: w.manager,
+		Uses: simUses[w.template.uses], Template: v.templateDigest(w.template), Value: w.template.value, Manager: w.manager, Applied: w.applied,
 		Replicas: int32(w.replicas), Held: w.held(),
 		Rolling:  w.observed < w.generation || w.updated < w.replicas || w.total > w.updated,
 		Progress: fmt.Sprint(w.observed, w.total, w.updated, w.ready),
@@ -304,6 +305,9 @@ func (v *server) edit(name ledger.Workload, who string, change func(w *apiWorklo
 	if w == *old {
 		return
 	}
+	if who == w.manager {
+		w.applied = v.stamp()
+	}
 	w.generation++
 	w.version = v.next()
 	v.wl[name] = &w
@@ -338,6 +342,9 @@ func (v *server) report(name ledger.Workload, w apiWorkload) {
 // make creates a workload, with what another left behind that was deleted without its pods.
 func (v *server) make(w apiWorkload, left *parts) {
 	w.uid, w.created, w.version, w.generation = v.newUID(), v.stamp(), v.next(), 1
+	if w.applied = (time.Time{}); w.manager != "" {
+		w.applied = w.created
+	}
 	v.note("%s is made as %s: %s", w.Workload, w.uid, w.spec())
 	v.wl[w.Workload] = &w
 	if !slices.Contains(v.names, w.Workload) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,7 @@ func (o *object) GetObjectMeta() metav1.Object {
 
 // describe is the part of an observation that all kinds share: metadata and pod template.
 func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, key digest.Key) plan.Workload {
+	manager, applied := applier(meta.ManagedFields)
 	return plan.Workload{
 		Workload:   ledger.Workload{Kind: kind, Namespace: meta.Namespace, Name: meta.Name},
 		APIVersion: version.String(), UID: meta.UID, ResourceVersion: meta.ResourceVersion,
@@ -41,7 +43,7 @@ func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta,
 		Uses:     reference.Of(meta.Namespace, &template.Spec),
 		Template: templateDigest(template, key),
 		Value:    template.Annotations[v1alpha1.ConfigDigestAnnotation],
-		Manager:  applier(meta.ManagedFields),
+		Manager:  manager, Applied: applied,
 	}
 }
 
@@ -69,17 +71,22 @@ func templateDigest(template *corev1.PodTemplateSpec, key digest.Key) digest.Dig
 	return key.Bytes("template", encoded)
 }
 
-// applier returns the Flux or Helm manager that applies the pod template. These apply configuration before workloads.
-func applier(fields []metav1.ManagedFieldsEntry) string {
+// applier returns the Flux or Helm manager that applies the pod template, and when it last changed something of the
+// workload. These apply configuration before workloads.
+func applier(fields []metav1.ManagedFieldsEntry) (manager string, applied time.Time) {
 	for _, entry := range fields {
 		switch entry.Manager {
 		case "kustomize-controller", "helm-controller", "helm":
-			if ownsTemplate(entry.FieldsV1) {
-				return entry.Manager
+			if !ownsTemplate(entry.FieldsV1) {
+				continue
 			}
+			if entry.Time != nil {
+				applied = entry.Time.UTC()
+			}
+			return entry.Manager, applied
 		}
 	}
-	return ""
+	return "", time.Time{}
 }
 
 func ownsTemplate(fields *metav1.FieldsV1) bool {

@@ -216,10 +216,17 @@ func TestApplier(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := applier(test.fields); got != test.want {
-				t.Errorf("%q, want %q", got, test.want)
+			if got, applied := applier(test.fields); got != test.want || !applied.IsZero() {
+				t.Errorf("%q at %s, want %q", got, applied, test.want)
 			}
 		})
+	}
+	at := metav1.NewTime(time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC))
+	earlier := metav1.NewTime(at.Add(-time.Hour))
+	timed := []metav1.ManagedFieldsEntry{entry("kubectl", template), entry("helm", template)}
+	timed[0].Time, timed[1].Time = &earlier, &at
+	if _, applied := applier(timed); !applied.Equal(at.Time) {
+		t.Errorf("applied at %s, want %s", applied, at)
 	}
 }
 
