@@ -67,7 +67,6 @@ func (d *decider) open() (needsRollout bool) {
 		d.entry = d.in.Entry.Clone()
 		d.entry.AbsentSince = time.Time{}
 		unthrottle(d.entry, d.now)
-		d.adopt()
 		return false
 	case d.in.Predecessor != nil:
 		if d.in.Rollout == nil {
@@ -87,14 +86,6 @@ func (d *decider) open() (needsRollout bool) {
 	return false
 }
 
-// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost.
-// It comes before every rule, so that what is held is held under the value that the pods inherit.
-func (d *decider) adopt() {
-	if live := d.in.Workload.Value; live != d.entry.Value && follows(d.in.Key, live, d.entry.Value, d.entry.Token) {
-		d.entry.Value, d.adopted = live, true
-	}
-}
-
 // inspect compares every source and notes differences in the record.
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
@@ -106,9 +97,7 @@ func (d *decider) inspect() {
 			f.record = diverged(d.in.Key, *f)
 		}
 	}
-	if d.adopted {
-		d.attribute()
-	}
+	d.adopt()
 	for _, f := range d.findings {
 		if f.differs() {
 			d.entry.Sources[f.use.Source] = f.record
@@ -116,10 +105,18 @@ func (d *decider) inspect() {
 	}
 }
 
-// attribute finds out what a restart whose record was lost was for: all that differs, if its value stands for what there
-// is now. If not, what equals the record may have been another then, and pods may run with that.
-func (d *decider) attribute() {
-	value, _ := stands(d.entry.Value)
+// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost.
+// It comes before every rule, so that what is held is held under the value that the pods inherit. If the value stands for
+// what there is now, it was written for all that differs. If not, what equals the record may have been another then, and
+// pods may run with that.
+func (d *decider) adopt() {
+	live, e := d.in.Workload.Value, d.entry
+	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
+	if d.in.Entry == nil || live == e.Value || unknown || !follows(d.in.Key, live, e.Value, e.Token) {
+		return
+	}
+	e.Value, d.adopted = live, true
+	value, _ := stands(live)
 	written := value == content(d.in.Key, d.findings)
 	for i := range d.findings {
 		f := &d.findings[i]
@@ -338,8 +335,15 @@ func (d *decider) pending(verdict Verdict, message string, after time.Duration) 
 	return Decision{Verdict: verdict, Changes: changes, Message: message, Entry: d.entry, After: after}
 }
 
-// restart writes the value for the present content.
+// restart writes the value for the present content of all sources, also of those that do not differ.
 func (d *decider) restart() Decision {
+	for _, f := range d.findings {
+		if record, entered := d.entry.Sources[f.use.Source]; entered && f.seen.State == Present {
+			record.Pending = d.in.Key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+			record.ResourceVersion = f.seen.ResourceVersion
+			d.entry.Sources[f.use.Source] = record
+		}
+	}
 	decision := d.pending(Restart, "", 0)
 	decision.Message = Describe(decision.Changes)
 	decision.Value = Value(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)

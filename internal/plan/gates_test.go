@@ -8,6 +8,7 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
 )
 
 // Rule 7 of the design: why a restart that is due waits, and that it does not wait for ever.
@@ -215,6 +216,26 @@ func TestGates(t *testing.T) {
 			s.restarted().later(60).remade(app, "a", "2").edit(app, func(o *plan.Source) { o.Timing = plan.Listed }).later(5)
 		},
 		want: outcome{Verdict: plan.Paused, Changes: "ConfigMap/app changed (a), " + changedCrt, Asked: true},
+	}, {
+		name: "written while a source that had changed was absent", reason: "it counts as what it held last",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).made(app, -3600, "a", "1").proven().held(plan.Suspended).wrote(app, "a", "2").later(5).decide()
+			s.deleted(app).wrote(tls, "crt", "B").resumed().later(5).decide()
+			s.restarted().rolledOut().later(60).decide()
+			s.remade(app, "a", "2").edit(app, func(o *plan.Source) { o.Timing = plan.Listed }).later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "written while a difference was not shown", reason: "the value stands for all content, what equals the record included",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "crt", "A", "key", "A").uses(app, all).made(app, -3600, "a", "1").proven().held(plan.Suspended)
+			s.wrote(tls, "crt", "A", "key", "B").later(5).decide()
+			s.uses(tls, reference.Keys("crt")).wrote(app, "a", "2").template().in.Workload.Held = "OnDelete"
+			s.resumed().later(5).decide()
+			s.restarted().later(5).decide()
+			s.wrote(tls, "crt", "A", "key", "A").edit(tls, func(o *plan.Source) { o.Turns, o.Timing = nil, plan.Inexact }).later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: "ConfigMap/app changed (a), Secret/tls changed", Asked: true},
 	}, {
 		name: "OnDelete, pods deleted", reason: "its pods prove it",
 		given: func(s *scenario) {

@@ -198,6 +198,18 @@ func TestCrash(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
 	}, {
+		name: "seen by a cache that lags behind", reason: "what the value stands for is found out when all is seen",
+		given: func(s *scenario) {
+			s.uses(app, all).made(app, -3600, "a", "1").edit(app, func(o *plan.Source) { o.ResourceVersion = "20" })
+			crashed(s)
+			present := s.in.Sources[app]
+			s.rolledOut().made(app, -3600, "a", "0").edit(app, func(o *plan.Source) { o.ResourceVersion = "13" }).in.Began = s.in.Now
+			s.decide()
+			s.in.Sources[app] = present
+			s.later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)

@@ -44,10 +44,9 @@ func follows(key digest.Key, live, previous, token string) bool {
 func Restarted(d Decision, now time.Time) *ledger.Entry {
 	e := d.Entry.Clone()
 	e.Value = d.Value
-	for _, c := range d.Changes { // one that is absent now stays as it was: its absence is no change
-		record := e.Sources[c.Source]
-		record.Written = true
-		e.Sources[c.Source] = record
+	for source, record := range e.Sources { // one that is absent counts as what it held last
+		record.Written = !record.Pending.IsZero()
+		e.Sources[source] = record
 	}
 	if e.Throttle.Before(now) {
 		e.Throttle = now

@@ -47,17 +47,17 @@ func TestValue(t *testing.T) {
 func TestRestarted(t *testing.T) {
 	entry := &ledger.Entry{
 		Value: "old", PendingSince: at(0), Throttle: at(-3600), Token: "token",
-		Sources: map[reference.Source]ledger.Source{tls: {}, app: {Written: true}},
+		Sources: map[reference.Source]ledger.Source{tls: {Pending: digest.Digest{1}}, app: {}},
 	}
 	before := entry.Clone()
-	decision := plan.Decision{Entry: entry, Value: "new", Changes: []plan.Change{{Source: tls}}}
+	decision := plan.Decision{Entry: entry, Value: "new"}
 	got := plan.Restarted(decision, at(10))
 	if diff := cmp.Diff(before, entry); diff != "" {
 		t.Errorf("the record given was changed: (-before +after)\n%s", diff)
 	}
 	want := entry.Clone()
 	want.Value, want.Throttle = "new", at(10).Add(2*time.Minute)
-	want.Sources[tls] = ledger.Source{Written: true}
+	want.Sources[tls] = ledger.Source{Pending: digest.Digest{1}, Written: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
