@@ -114,8 +114,12 @@ type Turn struct {
 // maxTurns is how many turns are kept. Few pass between two looks at a workload.
 const maxTurns = 4
 
-// Turned is the turns of a source once its content is another than what was known of it before.
+// Turned is the turns of a source once its content is another than what was known of it before. There are none where
+// versions began anew, in a cluster that was restored from a backup: they could not be told from later ones.
 func (s Source) Turned(known Source) []Turn {
+	if order, err := resourceversion.CompareResourceVersion(known.ResourceVersion, s.ResourceVersion); err != nil || order >= 0 {
+		return nil
+	}
 	turn := Turn{After: known.ResourceVersion, Since: known.Changed, Keys: known.Content.Differing(s.Content)}
 	if s.Timing == Exact {
 		turn.Since = s.Changed

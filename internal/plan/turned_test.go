@@ -75,6 +75,17 @@ func TestTurned(t *testing.T) {
 	}}.run(t)
 }
 
+// TestTurnedBeforeARestore because turns of versions that a cluster does not reach again would never end.
+func TestTurnedBeforeARestore(t *testing.T) {
+	s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
+	s.version -= 500
+	s.wrote(tls, "crt", "C").later(5).decide()
+	s.restarted().rolledOut().later(60)
+	if d := s.decide(); d.Verdict != plan.InSync {
+		t.Errorf("%s after the restart, want InSync", d.Verdict)
+	}
+}
+
 // TestTurnsAreFew because each source keeps them.
 func TestTurnsAreFew(t *testing.T) {
 	s := newScenario(t)
