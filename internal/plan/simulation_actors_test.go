@@ -60,6 +60,7 @@ var simDeeds = []struct {
 	{5, (*actor).shed},
 	{4, (*actor).interrupt},
 	{6, (*actor).endProcess},
+	{3, (*actor).freeze},
 	{1, (*actor).loseLedger},
 }
 
@@ -81,7 +82,9 @@ func (a *actor) pod() *apiPod {
 
 // seen reports whether a leader sees every change of sources. What comes and goes while nobody looks is a known limit,
 // so that content does not return then.
-func (a *actor) seen() bool { return a.leader != nil && !a.leader.sourceIn.cut && a.leader.book != nil }
+func (a *actor) seen() bool {
+	return a.leader != nil && !a.leader.sourceIn.cut && a.leader.book != nil && !a.leader.overdue
+}
 
 // value is a new value for a key: often one that has been there before. It is none that a source had since nobody looks.
 func (a *actor) value() string {
@@ -250,8 +253,8 @@ func (a *actor) flip() {
 		return
 	}
 	pod, wait := a.pod(), time.Duration(100+a.r.Intn(8000))*time.Millisecond
-	if a.r.Intn(3) == 0 { // within one reconcile, if answers are slow
-		wait /= 4
+	if a.r.Intn(3) == 0 { // the leader sees both at once
+		a.simulation.freeze(a.leader, wait+time.Second)
 	}
 	a.set(name, a.value())
 	if a.r.Intn(2) == 0 && pod != nil {
@@ -453,6 +456,13 @@ func (a *actor) endProcess() {
 		a.crash(p, "killed")
 	} else {
 		a.stop(p)
+	}
+}
+
+func (a *actor) freeze() {
+	lasts := []int{1000, 10000, 20000, 60000, 300000}[a.r.Intn(5)]
+	if a.leader != nil {
+		a.simulation.freeze(a.leader, time.Duration(lasts+a.r.Intn(lasts))*time.Millisecond)
 	}
 }
 

@@ -27,8 +27,11 @@ func itoa(n int) string { return strconv.Itoa(n) }
 type process struct {
 	*simulation
 	caches
-	id      int
-	alive   bool
+	id    int
+	alive bool
+	// until thaw it does nothing, and does not know. It is overdue if it loses its lease by that.
+	thaw    time.Time
+	overdue bool
 	skew    time.Duration
 	leading bool
 	began   time.Time
@@ -56,6 +59,19 @@ type simTrack struct {
 	settling   time.Time
 	verdict    plan.Verdict
 	message    string
+}
+
+// after plans what the process does. While it is frozen, it comes late, in its order.
+func (p *process) after(d time.Duration, do func()) {
+	var awake func()
+	awake = func() {
+		if wait := p.thaw.Sub(p.now); wait >= 0 {
+			p.simulation.after(wait+1, awake)
+			return
+		}
+		do()
+	}
+	p.simulation.after(d, awake)
 }
 
 func (p *process) clock() time.Time { return p.now.Add(p.skew) }
@@ -393,7 +409,7 @@ func (p *process) restart(in plan.Input, t *simTrack, d plan.Decision, end func(
 	}
 	if rival := p.rivals[w.Workload]; rival != nil {
 		delete(p.rivals, w.Workload)
-		p.after(p.between(0, 10), rival)
+		p.simulation.after(p.between(0, 10), rival)
 	}
 	var after *apiWorkload
 	apply := func() (err error) {

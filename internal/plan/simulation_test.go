@@ -185,7 +185,7 @@ func (s *simulation) elect(wait time.Duration) {
 			return
 		}
 		for _, p := range s.processes {
-			if p.alive {
+			if p.alive && !p.leading {
 				p.lead()
 				return
 			}
@@ -225,6 +225,29 @@ func (s *simulation) crash(p *process, where string) {
 	}
 	s.note("process %d crashes: %s", p.id, where)
 	s.end(p, s.between(500, 15000))
+}
+
+// freeze lets a leader stand still, as a process does whose machine has no time for it. If it is for long, another leads
+// when it goes on, and for a moment it does not know.
+func (s *simulation) freeze(p *process, lasts time.Duration) {
+	const lease = 15 * time.Second
+	s.note("process %d stands still for %s", p.id, lasts)
+	if !p.thaw.Before(s.now) {
+		return
+	}
+	p.thaw = s.now.Add(lasts)
+	if lasts < lease {
+		return
+	}
+	p.overdue = true
+	s.oracle.forgets()
+	s.after(lease, func() {
+		if s.leader == p {
+			s.leader = nil
+			s.elect(s.between(10, 2000))
+		}
+	})
+	s.after(lasts+s.between(0, 2000), func() { s.crash(p, "its lease is lost") })
 }
 
 // stop ends a replica in good order: what is not stored yet is, and another leads at once.
