@@ -54,6 +54,8 @@ type decider struct {
 	findings []finding
 	// adopted is set when the record of the last restart was lost: the live value is known as ours all the same.
 	adopted bool
+	// behind is set when the live value is ours and stands for content that the cache may not show yet.
+	behind bool
 	// entered is set when a source was met for the first time.
 	entered bool
 }
@@ -108,16 +110,20 @@ func (d *decider) inspect() {
 // adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost.
 // It comes before every rule, so that what is held is held under the value that the pods inherit. If the value stands for
 // what there is now, it was written for all that differs. If not, what equals the record may have been another then, and
-// pods may run with that.
+// pods may run with that; unless the cache only lags behind what another leader knew.
 func (d *decider) adopt() {
 	live, e := d.in.Workload.Value, d.entry
 	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
 	if d.in.Entry == nil || live == e.Value || unknown || !follows(d.in.Key, live, e.Value, e.Token) {
 		return
 	}
-	e.Value, d.adopted = live, true
 	value, _ := stands(live)
 	written := value == content(d.in.Key, d.findings)
+	if !written && d.now.Sub(d.in.Began) < catchUp {
+		d.behind = true
+		return
+	}
+	e.Value, d.adopted = live, true
 	for i := range d.findings {
 		f := &d.findings[i]
 		if f.condition == same && !written {
@@ -256,6 +262,9 @@ func (d *decider) required() *Decision {
 	var message string
 	var after time.Duration
 	switch {
+	case d.behind:
+		after = unseenAgain
+		message = "the last restart was for content that is not seen yet"
 	case len(unknown) > 0:
 		after = unseenAgain
 		message = "not seen, or not as it is now: " + strings.Join(unknown, ", ")

@@ -28,6 +28,13 @@ func TestFreshByTime(t *testing.T) {
 		}
 	}
 	table{{
+		name: "a key that pods cannot see changes later", reason: "the time of what they see is known still",
+		given: func(s *scenario) {
+			s.uses(tls, reference.Keys("crt")).proven().wrote(tls, "crt", "B").held(plan.Suspended).later(5).decide()
+			s.hasPods(pod(605)).later(60).wrote(tls, "crt", "B", "key", "B").resumed().later(5)
+		},
+		want: fresh,
+	}, {
 		name: "created two seconds after the change", reason: "more than a second", given: replaced(602), want: fresh,
 	}, {
 		name: "created a second after the change", reason: "within the grain of time stamps it is not known", given: replaced(601), want: stale,

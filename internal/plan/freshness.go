@@ -20,17 +20,17 @@ const (
 func changeTime(key digest.Key, f finding) (time.Time, bool) {
 	seen, record := f.seen, f.record
 	switch {
+	case f.differs() && len(f.turns) == 0 && !record.PendingChanged.IsZero() &&
+		key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending:
+		// It is the difference that was seen before. What was known of it is known still; other keys may have changed.
+		return record.PendingChanged, true
 	case seen.Changed.IsZero() || seen.Timing == Inexact:
 		return time.Time{}, false
 	case seen.Timing == Exact:
 		return seen.Changed, true
-	case f.condition != changed:
-		// Content that returned was another meanwhile, with keys that are not known.
+	case f.condition != changed || !record.Diverged.IsZero():
+		// Content was another meanwhile, with keys that are not known.
 		return time.Time{}, false
-	case !record.Diverged.IsZero():
-		// Another difference was seen before. If it is this one, what was known of it is known still.
-		known := len(f.turns) == 0 && !record.PendingChanged.IsZero() && key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending
-		return record.PendingChanged, known
 	default:
 		// Removing a key does not move the time.
 		kept := len(f.turns) <= 1 && len(record.Tags) > 0 && seen.Content.Contains(record.Keys())

@@ -210,6 +210,10 @@ func TestCrash(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.InSync, Asked: true},
 	}, {
+		name: "content changed since, or not seen yet", reason: "a new leader's cache may lag behind what the value stands for",
+		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 615, "crt", "C").in.Began = s.in.Now },
+		want:  outcome{Verdict: plan.Waiting, Changes: "Secret/tls changed (crt)"},
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)

@@ -74,15 +74,13 @@ func (d *decider) mustAsk() bool {
 	if e.Template != w.Template || w.Generation != w.ObservedGeneration || w.Rolling || w.Replicas == 0 {
 		return true
 	}
-	for _, f := range d.findings {
-		if !f.differs() {
-			continue
-		}
-		if f.condition == returned || !f.seen.Live || f.seen.SeenAt.Sub(e.ProvenAt) < steady || d.now.Sub(f.seen.SeenAt) > steady {
-			return true
-		}
+	if !e.PendingSince.IsZero() && d.now.Sub(e.PendingSince) > steady {
+		return true
 	}
-	return false
+	return slices.ContainsFunc(d.findings, func(f finding) bool {
+		return f.differs() && (f.condition == returned || !f.seen.Live ||
+			f.seen.SeenAt.Sub(e.ProvenAt) < steady || d.now.Sub(f.seen.SeenAt) > steady)
+	})
 }
 
 // unsettled asks to look again while what the API server says of the workload is older, or newer, than what is decided

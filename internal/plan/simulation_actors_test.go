@@ -129,9 +129,6 @@ func (a *actor) write() {
 	data := map[string]string{"a": a.value()}
 	if old := a.server.sources[name]; old != nil {
 		data = maps.Clone(old.data)
-		if a.now.Sub(old.created) < 2*time.Second {
-			return // an object is not changed in the second of its creation
-		}
 		data[[]string{"a", "a", "b", "c"}[a.r.Intn(4)]] = a.value()
 	}
 	if manager == "kustomize-controller" && !a.mayApply() {
@@ -172,7 +169,7 @@ func (a *actor) label() {
 func (a *actor) removeKey() {
 	name := a.source()
 	o := a.server.sources[name]
-	if o == nil || a.now.Sub(o.created) < 2*time.Second {
+	if o == nil {
 		return
 	}
 	data := maps.Clone(o.data)
@@ -203,9 +200,6 @@ func (a *actor) gitops() {
 	data := map[string]string{"a": a.value()}
 	if old := a.server.sources[source]; old != nil {
 		data = maps.Clone(old.data)
-		if a.now.Sub(old.created) < 2*time.Second {
-			return
-		}
 		data["a"] = a.value()
 	}
 	a.server.put(source, "kustomize-controller", true, data, a.labelOf(source))
@@ -309,7 +303,7 @@ func (a *actor) shed() {
 // set gives a source's main key a value.
 func (a *actor) set(name reference.Source, value string) {
 	old := a.server.sources[name]
-	if old == nil || a.now.Sub(old.created) < 2*time.Second {
+	if old == nil {
 		return
 	}
 	data := maps.Clone(old.data)

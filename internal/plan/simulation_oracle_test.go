@@ -58,6 +58,7 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
+	o.adopts(in, e)
 	for source, now := range e.Sources {
 		if !now.Present || now.Provisional || !now.Diverged.IsZero() {
 			continue
@@ -73,6 +74,16 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 		}
 	}
 	o.proven(in, e)
+}
+
+// adopts notes that a restart was found whose record was lost. If its value stands for other content than is there, it
+// may happen again.
+func (o *oracle) adopts(in plan.Input, e *ledger.Entry) {
+	unexplained := func(s ledger.Source) bool { return !s.Diverged.IsZero() && !s.Written }
+	if in.Entry != nil && in.Entry.Value != e.Value && e.Value == in.Workload.Value &&
+		slices.ContainsFunc(slices.Collect(maps.Values(e.Sources)), unexplained) {
+		o.forgiven[in.Workload.UID] = true
+	}
 }
 
 // forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
