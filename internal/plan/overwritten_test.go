@@ -214,6 +214,18 @@ func TestCrash(t *testing.T) {
 		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 615, "crt", "C").in.Began = s.in.Now },
 		want:  outcome{Verdict: plan.Waiting, Changes: "Secret/tls changed (crt)"},
 	}, {
+		name: "content left and returned before it was adopted", reason: "a pod of between has the value, and other content",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.wrote(tls, "crt", "B").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written, s.in.Began = entry, 0, s.in.Now
+			s.wrote(tls, "crt", "A").later(5).decide()
+			s.hasPods(s.newPod()).later(5).wrote(tls, "crt", "B").later(120).decide()
+			s.decide()
+		},
+		want: stale,
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)

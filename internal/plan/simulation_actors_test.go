@@ -427,6 +427,7 @@ func (a *actor) recreate() {
 			left = a.server.parts[old.uid]
 		}
 		a.server.make(w, left)
+		a.oracle.tookBack[a.server.wl[name].uid] = a.oracle.tookBack[old.uid] || old.template.value != "" && !value
 	})
 }
 
