@@ -52,11 +52,11 @@ func (w *world) startController(flags ...string) *controller {
 func (w *world) launch(name string, flags ...string) *controller {
 	w.t.Helper()
 	g := NewWithT(w.t)
-	kubeconfig, err := w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
-	g.Expect(err).NotTo(HaveOccurred())
-	if w.kubeconfig != "" {
-		kubeconfig = w.kubeconfig
+	kubeconfig, err := w.kubeconfig, error(nil)
+	if kubeconfig == "" {
+		kubeconfig, err = w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
 	}
+	g.Expect(err).NotTo(HaveOccurred())
 	c := &controller{t: w.t, health: freeAddress(w.t)}
 	if info, err := os.Stat(w.cluster.LogFile(name)); err == nil {
 		c.offset = info.Size()
