@@ -192,6 +192,15 @@ func TestTies(t *testing.T) {
 		},
 		want: fresh,
 	}, {
+		name: "same manager, which wrote the same content later", reason: "it is another's time that is known",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B").edit(tls, func(o *plan.Source) { o.Manager = "kubectl-edit" }).held(plan.Suspended)
+			s.template().rolledOut().in.Workload.Applied = s.in.Now
+			s.later(5).decide()
+			s.later(60).remade(tls, "crt", "B").edit(tls, func(o *plan.Source) { o.Timing = plan.Listed }).resumed().later(5)
+		},
+		want: stale,
+	}, {
 		name: "same manager, template changed by another", reason: "the apply brought configuration alone",
 		given: func(s *scenario) { applied(s, 600, 600); s.in.Workload.Applied = at(-1800) }, want: stale,
 	}, {

@@ -79,7 +79,7 @@ func (d *decider) tied(pod Pod, f finding) bool {
 	}
 	within := func(at time.Time) bool { return !at.Before(t) && at.Sub(t) <= grain }
 	return d.in.Rollout != nil && pod.Current && within(d.in.Rollout.Born) && within(d.in.Workload.Applied) &&
-		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager
+		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager && f.seen.Changed.Equal(t)
 }
 
 // allFresh reports whether every active pod is fresh.

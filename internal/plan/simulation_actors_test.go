@@ -255,7 +255,7 @@ func (a *actor) flip() {
 		a.after(wait/8, func() { a.server.terminate(pod) })
 	}
 	a.after(wait, func() {
-		if a.seen() && !a.quiet && !a.optedOut() {
+		if o := a.server.sources[name]; o != nil && o.uid == old.uid && a.seen() && !a.quiet && !a.optedOut() {
 			a.set(name, old.data["a"])
 		}
 	})
@@ -380,7 +380,8 @@ func (a *actor) opt() {
 
 func (a *actor) hold() { a.setHeld(a.workload(), a.r.Intn(2) == 0) }
 
-// removeSource deletes a source, and mostly makes it again.
+// removeSource deletes a source, and mostly makes it again: not with content that was there shortly before what it has
+// now, which is a known limit.
 func (a *actor) removeSource() {
 	name := a.source()
 	old := a.server.sources[name]
@@ -389,7 +390,8 @@ func (a *actor) removeSource() {
 	}
 	data := maps.Clone(old.data)
 	if a.r.Intn(3) > 0 {
-		data["a"] = a.value()
+		a.fresh++
+		data["a"] = fmt.Sprint(a.fresh)
 	}
 	a.server.remove(name)
 	if a.r.Intn(5) > 0 {
