@@ -181,6 +181,13 @@ func TestScopes(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (b)", Asked: true},
 	}, {
+		name: "what the template still shows returned, what it does not differs", reason: "a pod of between runs with the other content",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "a", "1").proven().held(plan.Suspended).wrote(tls, "a", "2").later(5).decide()
+			s.template().uses(tls, reference.Keys("a")).later(5).rolledOut().later(60).wrote(tls, "a", "1", "b", "1").resumed().later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
 		name: "the template shows more while a change is pending, and that changes while away", reason: "the time of the pending change is not that of the other key",
 		given: func(s *scenario) {
 			named(s)

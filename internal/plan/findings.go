@@ -99,11 +99,14 @@ func (f *finding) compareContent(key digest.Key) {
 			return
 		}
 	}
+	another := !f.record.Diverged.IsZero() || len(f.turns) > 0 // in keys that may not be shown any more
 	switch {
-	case f.equal && (!f.record.Diverged.IsZero() || len(f.turns) > 0):
+	case f.equal && another:
 		f.condition = returned
 	case f.record.Provisional || extends(f.use.Scope, f.record.Scope, f.seen.Content):
 		f.condition = first
+	case another:
+		f.condition = returned
 	default:
 		f.condition = same
 	}

@@ -176,6 +176,9 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 	if before.template == after.template {
 		return // a replay that changed nothing
 	}
+	if o.leader != p { // it does not know yet; to its successor, its value takes another back
+		o.tookBack[w.UID] = true
+	}
 	o.restarts++
 	o.last = o.now
 	o.note("process %d restarted %s: %s", p.id, w.Short(), d.Message)
