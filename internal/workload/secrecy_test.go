@@ -1,10 +1,7 @@
 package workload
 
 import (
-	"context"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
@@ -79,17 +76,6 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
-	for range versions {
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			t.Fatal("the changes were not told")
-		}
-	}
+	watchtest.Run(t, store.Run, changed, len(versions))
 	return store
 }

@@ -3,11 +3,14 @@
 package watchtest
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,4 +48,21 @@ func Stream(t testing.TB, versions map[string][]runtime.Object) kubernetes.Inter
 		t.Fatal(err)
 	}
 	return clients
+}
+
+// Run runs something until it has told so many times, and waits until it has ended.
+func Run(t testing.TB, run func(context.Context), told <-chan struct{}, times int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	for range times {
+		select {
+		case <-told:
+		case <-ctx.Done():
+			t.Fatal("the changes were not told")
+		}
+	}
 }
