@@ -188,7 +188,7 @@ func (p *process) time(observed *plan.Source, before *apiSource, watched bool) {
 
 // sourceChanged wakes the workloads that use the source.
 func (p *process) sourceChanged(name reference.Source) {
-	p.note("process %d sees %s, %s", p.id, name, describeState(p.states[name]))
+	p.note("process %d sees %s, %s", p.id, name, lazy(func() string { return describeState(p.states[name]) }))
 	for _, w := range p.server.names {
 		kept := p.workloads[w]
 		if kept != nil && slices.ContainsFunc(simUses[kept.template.uses], func(u reference.Use) bool { return u.Source == name }) {

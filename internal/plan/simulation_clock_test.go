@@ -87,6 +87,11 @@ func (c *simClock) note(format string, args ...any) {
 	}
 }
 
+// lazy is text that is only made for a trace.
+type lazy func() string
+
+func (l lazy) String() string { return l() }
+
 func (c *simClock) chance(percent int) bool { return c.r.Intn(100) < percent }
 
 // between is a time between the two, in milliseconds.

@@ -305,7 +305,7 @@ func (v *server) setRevision(w apiWorkload, p *parts, present *revision, ordinal
 func (v *server) create(uid types.UID, p *parts, r *revision, ordinal int) {
 	p.made++
 	pod := &apiPod{
-		name: fmt.Sprintf("%s-%d", p.name.Name, p.made), uid: uid, ordinal: ordinal, revision: r, created: v.stamp(),
+		name: p.name.Name + "-" + itoa(p.made), uid: uid, ordinal: ordinal, revision: r, created: v.stamp(),
 		lag: v.between(0, 40), early: v.chance(50), containers: make([]container, 1+v.r.Intn(2)),
 	}
 	v.note("pod %s of revision %d", pod.name, r.number)
@@ -381,7 +381,7 @@ func (v *server) start(pod *apiPod, i int, early bool) {
 		return
 	}
 	pod.containers[i] = container{started: v.stamp(), read: read}
-	v.note("pod %s: container %d started, read %s", pod.name, i, describeRead(read))
+	v.note("pod %s: container %d started, read %s", pod.name, i, lazy(func() string { return describeRead(read) }))
 	if i+1 < len(pod.containers) && pod.containers[i+1].started.IsZero() {
 		v.after(v.between(0, 3000), func() { v.start(pod, i+1, early) })
 		return

@@ -109,7 +109,7 @@ func (w *apiWorkload) held() string {
 // observe is what the adapters make of a workload.
 func (v *server) observe(w *apiWorkload) plan.Workload {
 	o := plan.Workload{
-		Workload: w.Workload, UID: w.uid, ResourceVersion: fmt.Sprint(w.version),
+		Workload: w.Workload, UID: w.uid, ResourceVersion: itoa(w.version),
 		Generation: w.generation, ObservedGeneration: w.observed, Created: w.created,
 		Uses: simUses[w.template.uses], Template: v.templateDigest(w.template), Value: w.template.value, Manager: w.manager, Applied: w.applied,
 		Replicas: int32(w.replicas), Held: w.held(),
@@ -158,7 +158,7 @@ func (v *server) next() int {
 
 func (v *server) newUID() types.UID {
 	v.objects++
-	return types.UID(fmt.Sprintf("uid-%d", v.objects))
+	return types.UID("uid-" + itoa(v.objects))
 }
 
 // put writes a source: by server-side apply, or by an Update. Both leave an object alone that is as it is to be.
@@ -311,7 +311,7 @@ func (v *server) edit(name ledger.Workload, who string, change func(w *apiWorklo
 	w.generation++
 	w.version = v.next()
 	v.wl[name] = &w
-	v.note("%s writes %s: %s (version %d, generation %d)", who, name.Short(), w.spec(), w.version, w.generation)
+	v.note("%s writes %s: %s (version %d, generation %d)", who, name.Short(), lazy(w.spec), w.version, w.generation)
 	v.oracle.edited(old, &w, who)
 	v.tellWorkload(name, &w)
 	v.kick(w.uid)
@@ -345,7 +345,7 @@ func (v *server) make(w apiWorkload, left *parts) {
 	if w.applied = (time.Time{}); w.manager != "" {
 		w.applied = w.created
 	}
-	v.note("%s is made as %s: %s", w.Workload, w.uid, w.spec())
+	v.note("%s is made as %s: %s", w.Workload, w.uid, lazy(w.spec))
 	v.wl[w.Workload] = &w
 	if !slices.Contains(v.names, w.Workload) {
 		v.names = append(v.names, w.Workload)
@@ -386,7 +386,7 @@ func (v *server) apply(name ledger.Workload, uid types.UID, version, value strin
 	switch {
 	case w == nil || w.uid != uid:
 		return nil, errSimGone
-	case !v.faults.blindWrites && version != fmt.Sprint(w.version):
+	case !v.faults.blindWrites && version != itoa(w.version):
 		return nil, errSimConflict
 	}
 	v.edit(name, "flux-reloader", func(w *apiWorkload) { w.template.value = value })
