@@ -144,7 +144,8 @@ func (a *actor) labelOf(name reference.Source) int {
 	return 0
 }
 
-// mayApply keeps GitOps applies apart: one takes longer than the grain of time stamps.
+// mayApply keeps GitOps applies apart: one takes longer than the grain of time stamps. That two objects of one manager
+// are applied within a second, but not by one apply, is a known limit.
 func (a *actor) mayApply() bool {
 	if a.now.Sub(a.applied) < 5*time.Second {
 		return false
@@ -398,6 +399,9 @@ func (a *actor) removeSource() {
 		wait := []int{0, 10, 900, 3000, 60000}[a.r.Intn(5)]
 		manager, apply := a.manager(name)
 		a.after(time.Duration(wait)*time.Millisecond, func() {
+			if manager == "kustomize-controller" && wait > 0 && !a.mayApply() {
+				manager, apply = "kubectl", false
+			}
 			if a.server.sources[name] == nil {
 				a.server.put(name, manager, apply, data, 0)
 			}
@@ -415,8 +419,13 @@ func (a *actor) recreate() {
 	orphan := a.r.Intn(2) == 0 && old.Kind == "Deployment"
 	a.server.unmake(name, orphan)
 	wait, value := []int{100, 3000, 60000}[a.r.Intn(3)], a.r.Intn(2) == 0
-	a.after(time.Duration(wait)*time.Millisecond, func() {
-		if a.server.wl[name] != nil {
+	var again func()
+	again = func() {
+		switch {
+		case a.server.wl[name] != nil:
+			return
+		case old.manager != "" && !a.mayApply():
+			a.after(5*time.Second, again)
 			return
 		}
 		w := *old
@@ -430,7 +439,8 @@ func (a *actor) recreate() {
 		}
 		a.server.make(w, left)
 		a.oracle.tookBack[a.server.wl[name].uid] = a.oracle.tookBack[old.uid] || old.template.value != "" && !value
-	})
+	}
+	a.after(time.Duration(wait)*time.Millisecond, again)
 }
 
 func (a *actor) interrupt() {

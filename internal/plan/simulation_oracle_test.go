@@ -25,7 +25,8 @@ type oracle struct {
 	// tookBack are workloads of which somebody removed a value of ours, edits when somebody changed the template last.
 	tookBack map[types.UID]bool
 	edits    map[types.UID]time.Time
-	// reshaped are those whose template came to show other sources since their last restart.
+	// reshaped are those whose template came to show other sources, or other keys, since their last restart for all of
+	// them: of one that is absent then, only the digest of other keys is known.
 	reshaped map[types.UID]bool
 	// assumed is content that was taken at first sight as what a pod runs with.
 	assumed  map[*apiPod]map[reference.Source][]digest.Content
@@ -203,7 +204,9 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		o.needed(in, d, before)
 	}
 	delete(o.forgiven, w.UID)
-	delete(o.reshaped, w.UID)
+	if !slices.ContainsFunc(in.Selection.Uses, func(u reference.Use) bool { return in.Sources[u.Source].State != plan.Present }) {
+		delete(o.reshaped, w.UID)
+	}
 	o.views[w.UID], o.applied[w.UID] = views, after.template.value
 }
 
