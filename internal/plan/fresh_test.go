@@ -350,6 +350,16 @@ func TestShortcut(t *testing.T) {
 		name: "rolling", reason: "its pods change", // a pod was evicted, say
 		given: func(s *scenario) { s.proven().wrote(tls, "crt", "B").later(5).in.Workload.Rolling = true }, want: stale,
 	}, {
+		name:   "back from absence with what the last restart was for",
+		reason: "pods came since: the revision was proven while nothing was there to prove",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).made(app, -3600, "a", "1").proven()
+			s.wrote(app, "a", "2").later(5).decide()
+			s.restarted().later(60).deleted(app).rolledOut().later(60).decide()
+			s.later(600).remade(app, "a", "2").later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
 		name: "one of two changes not steady", reason: "each change must allow it",
 		given: func(s *scenario) {
 			s.uses(app, reference.Keys("k")).made(app, -3600, "k", "1").proven().wrote(tls, "crt", "B")

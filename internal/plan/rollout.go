@@ -13,7 +13,7 @@ func (d *decider) freshAlready() *Decision {
 		// What the cache shows is enough to know that it is not through.
 		return d.underWay()
 	}
-	if !d.mustAsk() {
+	if !written && !d.mustAsk() {
 		return nil
 	}
 	if d.in.Rollout == nil {
