@@ -130,9 +130,9 @@ func (d *decider) adopt() {
 			f.condition = returned
 			f.record = diverged(d.in.Key, *f)
 		}
-		if f.differs() { // content that was noted as another may have been left for this one after the restart
+		if f.differs() { // what was another when this leader came may have been left for this after the restart
 			noted := d.entry.Sources[f.use.Source]
-			f.record.Written = written && (len(f.turns) == 0 || len(f.turns) == 1 && noted.Diverged.IsZero())
+			f.record.Written = written && (len(f.turns) == 0 || noted.Diverged.IsZero() && f.turned(noted))
 		}
 	}
 }

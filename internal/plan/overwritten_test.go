@@ -226,6 +226,20 @@ func TestCrash(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "content left while nobody looked and returned before it was adopted", reason: "what is met is no cache that lags behind",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.wrote(tls, "crt", "B").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written, s.in.Began = entry, 0, s.in.Now
+			s.later(60).met(tls, 660, "crt", "A").later(5).hasPods(s.newPod())
+			s.in.Began = s.in.Now
+			s.decide()
+			s.later(5).wrote(tls, "crt", "B").later(5).decide()
+			s.decide()
+		},
+		want: stale,
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)
