@@ -381,8 +381,8 @@ func (a *actor) opt() {
 
 func (a *actor) hold() { a.setHeld(a.workload(), a.r.Intn(2) == 0) }
 
-// removeSource deletes a source, and mostly makes it again: not with content that was there shortly before what it has
-// now, which is a known limit.
+// removeSource deletes a source, and mostly makes it again: with what it held only if it held nothing else shortly
+// before, since that would not be seen to have been another, which is a known limit.
 func (a *actor) removeSource() {
 	name := a.source()
 	old := a.server.sources[name]
@@ -390,7 +390,8 @@ func (a *actor) removeSource() {
 		return
 	}
 	data := maps.Clone(old.data)
-	if a.r.Intn(3) > 0 {
+	another := func(o *apiSource) bool { return !maps.Equal(o.data, old.data) }
+	if a.r.Intn(3) > 0 || a.server.heldSince(name, a.now.Add(-20*time.Minute), another) {
 		a.fresh++
 		data["a"] = fmt.Sprint(a.fresh)
 	}

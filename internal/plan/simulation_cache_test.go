@@ -21,7 +21,6 @@ type stream struct {
 // with the evidence for their times, as internal/source does.
 type caches struct {
 	raw       map[reference.Source]*apiSource
-	deleted   map[reference.Source]*apiSource // what was there before it was deleted
 	states    map[reference.Source]plan.Source
 	workloads map[ledger.Workload]*apiWorkload
 	sourceIn  stream
@@ -140,9 +139,6 @@ func (p *process) live(observed plan.Source) bool {
 func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 	before := p.raw[name]
 	if o == nil {
-		if before != nil {
-			p.deleted[name] = before
-		}
 		delete(p.raw, name)
 		delete(p.states, name)
 		p.sourceChanged(name)

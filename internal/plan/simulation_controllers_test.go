@@ -257,7 +257,9 @@ func (v *server) syncSet(w apiWorkload, p *parts) bool {
 		busy = busy || pod.terminating || !pod.ready && pod.revision == present
 		if !pod.terminating && pod.ordinal >= w.replicas {
 			v.terminate(pod)
-			return true
+			if w.Kind == "StatefulSet" {
+				return true
+			}
 		}
 	}
 	for i := range w.replicas {

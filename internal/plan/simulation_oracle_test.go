@@ -29,7 +29,9 @@ type oracle struct {
 	// them: of one that is absent then, only the digest of other keys is known.
 	reshaped map[types.UID]bool
 	// assumed is content that was taken at first sight as what a pod runs with.
-	assumed  map[*apiPod]map[reference.Source][]digest.Content
+	assumed map[*apiPod]map[reference.Source][]digest.Content
+	// noted is until when all that a leader saw is on record.
+	noted    time.Time
 	restarts int
 	adopted  int
 	last     time.Time
@@ -87,11 +89,19 @@ func (o *oracle) adopts(in plan.Input, e *ledger.Entry) {
 	}
 }
 
+// notes is called when a leader ends or stands still: what it saw is on record by now, but for the last of it. One that
+// did not lead for long enough stored nothing.
+func (o *oracle) notes(p *process) {
+	if stored := o.now.Add(-o.onRecord()); stored.After(p.awake) {
+		o.noted = stored
+	}
+}
+
 // forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
 // may not be on record yet, and the next leader need not have seen it. Pods are taken to run with what returned.
 func (o *oracle) forgets() {
 	for _, name := range simSources {
-		back := o.returned(name, o.now.Add(-o.onRecord()))
+		back := o.returned(name, o.noted)
 		if len(back) == 0 {
 			continue
 		}
@@ -153,12 +163,12 @@ func (o *oracle) proven(in plan.Input, e *ledger.Entry) {
 	}
 }
 
-// view is the number of the last change within what a use shows. A source that is absent shows what it held last, as far
-// as the process knows: it may have been made again already.
-func (o *oracle) view(p *process, use reference.Use, seen plan.Source) int {
+// view is the number of the last change within what a use shows. A source that is absent shows what was decided on last.
+func (o *oracle) view(in plan.Input, use reference.Use) int {
+	seen := in.Sources[use.Source]
 	version := o.server.versions[atoi(seen.ResourceVersion)]
-	if seen.State != plan.Present {
-		version = p.deleted[use.Source]
+	if seen.State != plan.Present && in.Entry != nil {
+		version = o.server.versions[atoi(in.Entry.Sources[use.Source].ResourceVersion)]
 	}
 	last := 0
 	if version != nil {
@@ -191,7 +201,7 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 			views[use.Source] = known // absence is no change; what it holds when it is made again may be
 			continue
 		}
-		views[use.Source] = o.view(p, use, in.Sources[use.Source])
+		views[use.Source] = o.view(in, use)
 		cause = cause || !seen || views[use.Source] > known
 	}
 	switch {

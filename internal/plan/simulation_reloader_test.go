@@ -35,6 +35,7 @@ type process struct {
 	skew    time.Duration
 	leading bool
 	began   time.Time
+	awake   time.Time // it has led, without standing still, since
 	book    *book
 	work    map[ledger.Workload]*job
 	tracks  map[ledger.Workload]*simTrack

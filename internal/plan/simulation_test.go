@@ -168,7 +168,7 @@ func (s *simulation) startProcess() {
 		simulation: s, id: len(s.processes) + 1, alive: true, work: map[ledger.Workload]*job{},
 		tracks: map[ledger.Workload]*simTrack{}, boot: map[ledger.Workload]bool{},
 		caches: caches{
-			raw: map[reference.Source]*apiSource{}, deleted: map[reference.Source]*apiSource{},
+			raw:       map[reference.Source]*apiSource{},
 			workloads: map[ledger.Workload]*apiWorkload{},
 		},
 	}
@@ -202,7 +202,7 @@ func (p *process) lead() {
 		return
 	}
 	p.note("process %d leads with %d records", p.id, len(p.book.entries))
-	p.leading, p.began = true, p.clock()
+	p.leading, p.began, p.awake = true, p.clock(), p.now
 	if p.book.bootstrap {
 		for _, name := range p.server.names {
 			if w := p.workloads[name]; w != nil && p.book.get(w.uid) == nil {
@@ -237,7 +237,9 @@ func (s *simulation) freeze(p *process, lasts time.Duration) {
 	if !p.thaw.Before(s.now) {
 		return
 	}
+	s.oracle.notes(p)
 	p.thaw = s.now.Add(lasts)
+	p.awake = p.thaw
 	if lasts < lease {
 		return
 	}
@@ -265,6 +267,7 @@ func (s *simulation) end(p *process, lease time.Duration) {
 	p.alive = false
 	if s.leader == p {
 		s.leader = nil
+		s.oracle.notes(p)
 		s.oracle.forgets()
 		s.elect(lease)
 	}
