@@ -96,7 +96,7 @@ func (d *decider) inspect() {
 	}
 	for i := range d.findings {
 		if f := &d.findings[i]; f.differs() {
-			f.record = diverged(d.in.Key, *f)
+			f.record = diverged(*f)
 		}
 	}
 	d.adopt()
@@ -128,7 +128,7 @@ func (d *decider) adopt() {
 		f := &d.findings[i]
 		if f.condition == same && !written {
 			f.condition = returned
-			f.record = diverged(d.in.Key, *f)
+			f.record = diverged(*f)
 		}
 		if f.differs() { // what was another when this leader came may have been left for this after the restart
 			noted := d.entry.Sources[f.use.Source]
@@ -199,7 +199,7 @@ func (d *decider) judge(suspects []int) *Decision {
 		}
 		// The record says that the content the pods run with is not known: nothing equals the zero digest.
 		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: time.Unix(1, 0).UTC()}
-		f.record = diverged(d.in.Key, *f)
+		f.record = diverged(*f)
 		d.entry.Sources[f.use.Source] = f.record
 	}
 	return nil
@@ -210,8 +210,9 @@ func (d *decider) judge(suspects []int) *Decision {
 func (d *decider) enter(f finding, provisional bool) {
 	if f.condition == first && f.equal {
 		f.use.Scope = f.record.Scope.Union(f.use.Scope)
+		f.shown = d.in.Key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
 	}
-	record := entered(d.in.Key, f)
+	record := entered(f)
 	record.Provisional = provisional
 	d.entry.Sources[f.use.Source] = record
 }
@@ -321,7 +322,7 @@ func (d *decider) synced() *Decision {
 func (d *decider) prove() {
 	proven := make(map[reference.Source]ledger.Source, len(d.findings))
 	for _, f := range d.findings {
-		record := entered(d.in.Key, f)
+		record := entered(f)
 		// What was entered in this very decision, because the cache showed a rollout, is judged when the cache shows its end.
 		record.Provisional = d.in.Workload.Rolling && d.entry.Sources[f.use.Source].Provisional
 		proven[f.use.Source] = record
@@ -349,7 +350,7 @@ func (d *decider) pending(verdict Verdict, message string, after time.Duration) 
 func (d *decider) restart() Decision {
 	for _, f := range d.findings {
 		if record, entered := d.entry.Sources[f.use.Source]; entered && f.seen.State == Present {
-			record.Pending = d.in.Key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+			record.Pending = f.shown
 			record.ResourceVersion = f.seen.ResourceVersion
 			d.entry.Sources[f.use.Source] = record
 		}

@@ -36,6 +36,8 @@ type finding struct {
 	use    reference.Use
 	seen   Source
 	record ledger.Source
+	// shown is the digest of what the template shows of a source that is present.
+	shown digest.Digest
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
@@ -63,6 +65,9 @@ func (f finding) change() Change {
 // compare finds out how a source stands to its record. Leading is for how long this process has decided.
 func compare(key digest.Key, leading time.Duration, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
 	f := finding{use: use, seen: seen, record: record}
+	if seen.State == Present {
+		f.shown = key.Scoped(use.Source, use.Scope, seen.Content)
+	}
 	switch {
 	case seen.State == Unknown, recorded && leading < catchUp && older(seen, record):
 		f.condition = unseen
@@ -75,7 +80,7 @@ func compare(key digest.Key, leading time.Duration, use reference.Use, seen Sour
 	default:
 		f.compareContent(key)
 	}
-	f.since, f.timed = changeTime(key, f)
+	f.since, f.timed = changeTime(f)
 	return f
 }
 
@@ -96,7 +101,11 @@ func older(seen Source, record ledger.Source) bool {
 // compareContent compares the content of a source that was present and is.
 func (f *finding) compareContent(key digest.Key) {
 	f.turns = f.seen.since(f.record.ResourceVersion, f.use.Scope)
-	f.equal = key.Scoped(f.use.Source, f.record.Scope, f.seen.Content) == f.record.Digest
+	now := f.shown
+	if !f.record.Scope.Equal(f.use.Scope) {
+		now = key.Scoped(f.use.Source, f.record.Scope, f.seen.Content)
+	}
+	f.equal = now == f.record.Digest
 	if !f.equal {
 		keys, known := f.record.ChangedKeys(f.seen.Content, f.use.Scope)
 		if f.keys = keys; !known || len(keys) > 0 {
@@ -128,7 +137,7 @@ func extends(wider, other reference.Scope, content digest.Content) bool {
 }
 
 // entered is the record of a source as it is now.
-func entered(key digest.Key, f finding) ledger.Source {
+func entered(f finding) ledger.Source {
 	if f.seen.State != Present {
 		// One that went away keeps its record: should it come back with other content, that is a change.
 		r := f.record
@@ -137,7 +146,7 @@ func entered(key digest.Key, f finding) ledger.Source {
 	}
 	return ledger.Source{
 		Present: true, Scope: f.use.Scope,
-		Digest: key.Scoped(f.use.Source, f.use.Scope, f.seen.Content),
+		Digest: f.shown,
 		Tags:   ledger.Tags(f.seen.Content, f.use.Scope),
 		UID:    f.seen.UID, ResourceVersion: f.seen.ResourceVersion, Immutable: f.seen.Immutable,
 		Changed: f.seen.Changed, NotAfter: f.seen.NotAfter,
@@ -152,7 +161,7 @@ func content(key digest.Key, findings []finding) digest.Digest {
 		parts[i].Source = f.use.Source
 		switch {
 		case f.seen.State == Present:
-			parts[i].Digest = key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
+			parts[i].Digest = f.shown
 		case !f.record.Pending.IsZero():
 			parts[i].Digest = f.record.Pending
 		default:
@@ -163,15 +172,14 @@ func content(key digest.Key, findings []finding) digest.Digest {
 }
 
 // diverged is the record of a source whose content differs, with what is known of that content.
-func diverged(key digest.Key, f finding) ledger.Source {
+func diverged(f finding) ledger.Source {
 	r := f.record
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
-	pending := key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
-	r.Written = r.Written && pending == r.Pending && len(f.turns) == 0
+	r.Written = r.Written && f.shown == r.Pending && len(f.turns) == 0
 	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
-	r.Pending, r.PendingChanged = pending, time.Time{}
+	r.Pending, r.PendingChanged = f.shown, time.Time{}
 	if f.timed {
 		r.PendingChanged = f.since
 	}

@@ -3,8 +3,6 @@ package plan
 import (
 	"slices"
 	"time"
-
-	"github.com/flux-reloader/reloader/internal/digest"
 )
 
 const (
@@ -17,11 +15,10 @@ const (
 )
 
 // changeTime is when the content last changed, if the evidence can be trusted to be no earlier than the truth.
-func changeTime(key digest.Key, f finding) (time.Time, bool) {
+func changeTime(f finding) (time.Time, bool) {
 	seen, record := f.seen, f.record
 	switch {
-	case f.differs() && len(f.turns) == 0 && !record.PendingChanged.IsZero() &&
-		key.Scoped(f.use.Source, f.use.Scope, seen.Content) == record.Pending:
+	case f.differs() && len(f.turns) == 0 && !record.PendingChanged.IsZero() && f.shown == record.Pending:
 		// It is the difference that was seen before. What was known of it is known still; other keys may have changed.
 		return record.PendingChanged, true
 	case seen.Changed.IsZero() || seen.Timing == Inexact:
