@@ -66,17 +66,39 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 		if !now.Present || now.Provisional || !now.Diverged.IsZero() {
 			continue
 		}
+		var known reference.Scope
 		if in.Entry != nil {
-			was, had := in.Entry.Sources[source]
-			if had && was.Present && !was.Provisional && was.Scope.Equal(now.Scope) {
-				continue
+			if was := in.Entry.Sources[source]; was.Present && !was.Provisional {
+				known = was.Scope
 			}
 		}
+		if known.Equal(now.Scope) {
+			continue
+		}
 		for _, pod := range p.server.parts[in.Workload.UID].pods {
-			o.assume(pod, source, in.Sources[source].Content)
+			o.assumeAnew(pod, source, in.Sources[source].Content, known)
 		}
 	}
 	o.proven(in, e)
+}
+
+// assumeAnew notes that a pod is taken to run with the content, but for keys of which it is known what it runs with.
+func (o *oracle) assumeAnew(pod *apiPod, name reference.Source, present digest.Content, known reference.Scope) {
+	reads := pod.reads(name)
+	if len(reads) == 0 {
+		o.assume(pod, name, present)
+	}
+	for _, read := range reads {
+		content := maps.Clone(present)
+		for _, key := range read.content.Differing(present) {
+			if old, had := read.content[key]; !known.Includes(key) {
+				continue
+			} else if delete(content, key); had {
+				content[key] = old
+			}
+		}
+		o.assume(pod, name, content)
+	}
 }
 
 // adopts notes that a restart was found whose record was lost. If its value stands for other content than is there, it
@@ -98,7 +120,8 @@ func (o *oracle) notes(p *process) {
 }
 
 // forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
-// may not be on record yet, and the next leader need not have seen it. Pods are taken to run with what returned.
+// may not be on record yet, and the next leader need not have seen it. Pods that read what came in between are taken to
+// run with what returned.
 func (o *oracle) forgets() {
 	for _, name := range simSources {
 		back := o.returned(name, o.noted)
@@ -108,9 +131,11 @@ func (o *oracle) forgets() {
 		for _, parts := range o.server.parts {
 			for _, pod := range parts.pods {
 				for _, read := range pod.reads(name) {
-					content := maps.Clone(read.content)
-					maps.Copy(content, back)
-					o.assume(pod, name, content)
+					if read.written.After(o.noted) {
+						content := maps.Clone(read.content)
+						maps.Copy(content, back)
+						o.assume(pod, name, content)
+					}
 				}
 			}
 		}
@@ -187,9 +212,7 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 	if before.template == after.template {
 		return // a replay that changed nothing
 	}
-	if o.leader != p { // it does not know yet; to its successor, its value takes another back
-		o.tookBack[w.UID] = true
-	}
+	o.tookBack[w.UID] = o.leader != p // it does not know yet; to its successor, its value takes another back
 	o.restarts++
 	o.last = o.now
 	o.note("process %d restarted %s: %s", p.id, w.Short(), d.Message)
@@ -221,11 +244,12 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 }
 
 // excused says whether a workload may be restarted twice for one change: the ledger was lost, or the record of the first
-// restart, with somebody writing the template before another process came; or the template shows other sources since, so
+// restart was, and somebody took its value out of the template before another process came; or the template shows other sources since, so
 // that its value stands for nothing that is known.
 func (o *oracle) excused(in plan.Input) bool {
 	uid := in.Workload.UID
-	return o.forgiven[uid] || in.Entry == nil || in.Entry.Value != o.applied[uid] || o.reshaped[uid]
+	unknown := in.Entry == nil || in.Entry.Value != o.applied[uid] && in.Workload.Value != o.applied[uid]
+	return o.forgiven[uid] || unknown || o.reshaped[uid]
 }
 
 // needed checks that pods, or a rollout under way, do not bring the present content without a restart, where times tell.
