@@ -52,7 +52,7 @@ func (f finding) differs() bool { return f.condition == changed || f.condition =
 
 // turned reports whether content changed once since that record, and from the very version that the record was made of.
 func (f finding) turned(record ledger.Source) bool {
-	return len(f.turns) == 1 && f.turns[0].After == record.ResourceVersion
+	return len(f.turns) == 1 && !f.turns[0].Merged && f.turns[0].After == record.ResourceVersion
 }
 
 // replaced reports whether a source differs whose data could not change.
@@ -100,7 +100,7 @@ func older(seen Source, record ledger.Source) bool {
 
 // compareContent compares the content of a source that was present and is.
 func (f *finding) compareContent(key digest.Key) {
-	f.turns = f.seen.since(f.record.ResourceVersion, f.use.Scope)
+	f.turns = f.seen.turnsAfter(f.record.ResourceVersion, f.use.Scope)
 	now := f.shown
 	if !f.record.Scope.Equal(f.use.Scope) {
 		now = key.Scoped(f.use.Source, f.record.Scope, f.seen.Content)

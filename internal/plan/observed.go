@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -107,12 +109,20 @@ type Turn struct {
 	After string
 	// Since is a lower bound, by the API server's clock, of when the content before was left; zero if unknown.
 	Since time.Time
-	// Keys changed, were added or removed.
-	Keys []string
+	// Keys changed, were added or removed: each with the resourceVersion that was seen last before it did.
+	Keys map[string]string
+	// Any is such a version for every key that there may be, where too many changed to keep them apart.
+	Any string
+	// Merged turns are several.
+	Merged bool
 }
 
-// maxTurns is how many turns are kept. Few pass between two looks at a workload.
-const maxTurns = 4
+const (
+	// maxTurns is how many turns are kept. Few pass between two looks at a workload.
+	maxTurns = 4
+	// maxTurnKeys bounds what a source is worth whose keys have ever new names.
+	maxTurnKeys = 64
+)
 
 // Turned is the turns of a source once its content is another than what was known of it before. There are none where
 // versions began anew, in a cluster that was restored from a backup: they could not be told from later ones.
@@ -120,25 +130,48 @@ func (s Source) Turned(known Source) []Turn {
 	if order, err := resourceversion.CompareResourceVersion(known.ResourceVersion, s.ResourceVersion); err != nil || order >= 0 {
 		return nil
 	}
-	turn := Turn{After: known.ResourceVersion, Since: known.Changed, Keys: known.Content.Differing(s.Content)}
+	turn := Turn{After: known.ResourceVersion, Since: known.Changed, Keys: map[string]string{}}
+	for _, key := range known.Content.Differing(s.Content) {
+		turn.Keys[key] = turn.After
+	}
 	if s.Timing == Exact {
 		turn.Since = s.Changed
 	}
-	turns := append(slices.Clone(known.Turns), turn)
+	turns := append(slices.Clone(known.Turns), turn.bounded())
 	if len(turns) > maxTurns {
-		oldest, next := turns[0], &turns[1]
-		next.Since, next.Keys = oldest.Since, slices.Compact(slices.Sorted(slices.Values(slices.Concat(oldest.Keys, next.Keys))))
-		turns = turns[1:]
+		turns = slices.Replace(turns, 0, 2, turns[0].merged(turns[1]))
 	}
 	return turns
 }
 
-// since are the turns of what the scope shows after a record of that version was made.
-func (s Source) since(version string, scope reference.Scope) []Turn {
+// merged is this turn and the next as one. Each key keeps its version: a key that changes often must not make another, that
+// changed once, look changed again.
+func (t Turn) merged(next Turn) Turn {
+	keys := maps.Clone(t.Keys)
+	maps.Copy(keys, next.Keys)
+	return Turn{After: next.After, Since: t.Since, Keys: keys, Any: cmp.Or(next.Any, t.Any), Merged: true}.bounded()
+}
+
+func (t Turn) bounded() Turn {
+	if len(t.Keys) > maxTurnKeys {
+		t.Keys, t.Any = map[string]string{}, t.After
+	}
+	return t
+}
+
+// turnsAfter are the turns of what the scope shows after a record of that version was made.
+func (s Source) turnsAfter(version string, scope reference.Scope) []Turn {
+	later := func(than string) bool {
+		order, err := resourceversion.CompareResourceVersion(than, version)
+		return err == nil && order >= 0
+	}
 	var turns []Turn
 	for _, turn := range s.Turns {
-		order, err := resourceversion.CompareResourceVersion(turn.After, version)
-		if err == nil && order >= 0 && slices.ContainsFunc(turn.Keys, scope.Includes) {
+		shown := later(turn.Any)
+		for key, after := range turn.Keys {
+			shown = shown || scope.Includes(key) && later(after)
+		}
+		if shown {
 			turns = append(turns, turn)
 		}
 	}

@@ -2,9 +2,9 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
@@ -97,10 +97,64 @@ func TestTurnsAreFew(t *testing.T) {
 	if len(turns) != 4 {
 		t.Fatalf("%d turns", len(turns))
 	}
-	if diff := cmp.Diff([]string{"crt", "key0", "key1", "key2"}, turns[0].Keys); diff != "" {
-		t.Errorf("keys of the oldest: (-want +got)\n%s", diff)
+	if keys := slices.Sorted(maps.Keys(turns[0].Keys)); !slices.Equal(keys, []string{"crt", "key0", "key1", "key2"}) || !turns[0].Merged {
+		t.Errorf("the oldest: %+v", turns[0])
 	}
 	if !turns[0].Since.Equal(at(101)) || !turns[3].Since.Equal(s.in.Now) {
 		t.Errorf("since %s and %s", turns[0].Since, turns[3].Since)
 	}
+}
+
+// TestTurnsAreBounded because a source may have keys of ever new names. What is not kept apart counts for every key.
+func TestTurnsAreBounded(t *testing.T) {
+	s := newScenario(t).proven()
+	for i := range 300 {
+		s.later(1).wrote(tls, fmt.Sprint("key-", i), "1")
+	}
+	n := 0
+	for _, turn := range s.in.Sources[tls].Turns {
+		n += len(turn.Keys)
+	}
+	if n > 100 {
+		t.Errorf("%d keys are kept", n)
+	}
+	s.hasPods(s.newPod()).later(60).wrote(tls, "crt", "A").later(5)
+	if d := s.decide(); d.Verdict != plan.Restart {
+		t.Errorf("%s for a pod of meanwhile, want Restart", d.Verdict)
+	}
+}
+
+// status is a key that pods cannot see, written each minute; crt changed once, and the record knows of it.
+func TestAKeyThatChangesOftenTurnsNoOther(t *testing.T) {
+	start := func(t *testing.T) *scenario {
+		s := newScenario(t).uses(tls, reference.Keys("crt")).proven().wrote(tls, "crt", "B", "status", "0").later(5)
+		s.decide()
+		s.restarted().rolledOut().later(60).decide()
+		return s
+	}
+	status := func(s *scenario) { s.wrote(tls, "crt", "B", "status", s.in.Now.String()).later(3) }
+	t.Run("record of a leader that died", func(t *testing.T) {
+		s := start(t)
+		stored := s.in.Entry // a mere version is stored seldom
+		for range 10 {
+			status(s.later(60))
+			s.decide()
+		}
+		s.hasPods(s.newPod()).later(60)
+		s.in.Entry, s.in.Began, s.in.Written = stored, s.in.Now, 0
+		if d := s.decide(); d.Verdict != plan.InSync {
+			t.Errorf("%s: %s", d.Verdict, d.Message)
+		}
+	})
+	t.Run("slow rollout of somebody else's", func(t *testing.T) {
+		s := start(t).later(60).template()
+		for range 10 {
+			status(s.later(57))
+			s.in.Progressed = s.in.Now
+			s.hasPods(append(s.pods, s.newPod())...)
+			if d := s.decide(); d.Verdict != plan.InSync {
+				t.Fatalf("%s: %s", d.Verdict, d.Message)
+			}
+		}
+	})
 }
