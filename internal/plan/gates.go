@@ -27,7 +27,7 @@ func (d *decider) gates() *Decision {
 	case throttled(d.entry, d.now) > 0:
 		decision = d.pending(Throttled, "restarted often: waiting", throttled(d.entry, d.now))
 	case d.adoption() && !d.in.AdoptionReady:
-		decision = d.pending(Throttled, "restarts at first sight are spread", lookAgain)
+		return d.spread()
 	case d.in.Unpersisted, d.adopted:
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
 	case d.ours() && d.rolling():
@@ -42,6 +42,12 @@ func (d *decider) gates() *Decision {
 
 // HeldPaused is the reason in Workload.Held that forbids writing the template: its user paused it.
 const HeldPaused = "spec.paused"
+
+// spread holds a restart at first sight back until the rate of those allows it.
+func (d *decider) spread() *Decision {
+	decision := d.pending(Throttled, "restarts at first sight are spread", lookAgain)
+	return &decision
+}
 
 // settling is how much longer to wait for more changes: until no source has changed for a while, but not for ever.
 func (d *decider) settling() time.Duration {

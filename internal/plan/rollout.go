@@ -13,8 +13,12 @@ func (d *decider) freshAlready() *Decision {
 		// What the cache shows is enough to know that it is not through.
 		return d.underWay()
 	}
-	if !written && !d.mustAsk() {
+	switch {
+	case written:
+	case !d.mustAsk():
 		return nil
+	case d.adoption() && !d.in.AdoptionReady:
+		return d.spread() // before the pods are asked for: many may wait
 	}
 	if d.in.Rollout == nil {
 		return &Decision{NeedsRollout: true}

@@ -103,6 +103,14 @@ func TestFirstSight(t *testing.T) {
 		given: func(s *scenario) { s.hasPods(started(-600)).renewed(-500).in.AdoptionReady = false },
 		want:  outcome{Verdict: plan.Throttled, Changes: "Secret/tls changed", Asked: true},
 	}, {
+		name: "adoption not ready still", reason: "many may wait: none asks for its pods again before it may restart",
+		given: func(s *scenario) {
+			s.hasPods(started(-600)).renewed(-500).in.AdoptionReady = false
+			s.decide()
+			s.later(2)
+		},
+		want: outcome{Verdict: plan.Throttled, Changes: "Secret/tls changed"},
+	}, {
 		name: "generation not observed", reason: "its pods are about to change: look again",
 		given: func(s *scenario) {
 			s.hasPods(started(-600)).renewed(-500).live = func(w *plan.Workload) { w.ObservedGeneration-- }
