@@ -10,7 +10,7 @@ type Change int
 const (
 	// Unchanged entries need no write.
 	Unchanged Change = iota
-	// Refreshed entries differ only in hints, such as a resourceVersion that moved without the content: they are worth
+	// Refreshed entries differ only in what tells how old they are, a resourceVersion that moved without the content: they are worth
 	// a write now and then.
 	Refreshed
 	// Updated entries are written as soon as the rate allows.
@@ -45,7 +45,7 @@ func sameRecord(a, b *Entry) bool {
 
 func sameSources(a, b *Entry) bool {
 	return maps.EqualFunc(a.Sources, b.Sources, func(x, y Source) bool {
-		return x.Present == y.Present && x.Provisional == y.Provisional && x.Digest == y.Digest && x.Scope.Equal(y.Scope) &&
+		return x.Present == y.Present && x.Immutable == y.Immutable && x.Provisional == y.Provisional && x.Digest == y.Digest && x.Scope.Equal(y.Scope) &&
 			maps.Equal(x.Tags, y.Tags) && x.NotAfter.Equal(y.NotAfter) && x.Diverged.Equal(y.Diverged) &&
 			x.Pending == y.Pending && x.PendingChanged.Equal(y.PendingChanged) && x.Written == y.Written
 	})

@@ -37,7 +37,8 @@ const (
 
 	// writesPerSecond bounds what the ledger asks of the API server.
 	writesPerSecond = 5
-	// refreshEvery is how often hints are written that nothing depends on.
+	// refreshEvery is how often resourceVersions are written that moved alone. A later leader who knows less recent ones may
+	// ask for pods that this one need not ask for.
 	refreshEvery = time.Hour
 )
 

@@ -121,6 +121,9 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
 		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns
 		s.set(newer.source, observed)
+		if known.Immutable != observed.Immutable { // should it be replaced, that is to be known
+			s.options.Changed(newer.source, false)
+		}
 		return
 	}
 	observed.SeenAt = s.options.Now()

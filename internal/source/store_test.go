@@ -171,6 +171,18 @@ func TestUpdatedInALaterList(t *testing.T) {
 }
 
 // A watch that lags behind shows each change, but none as it happens.
+// That an object is immutable from now on is to be on record when it is replaced.
+func TestUpdatedToImmutable(t *testing.T) {
+	f := newFixture(t)
+	before := f.object("1", data("a", "1"), f.now)
+	after := *before
+	after.observed.Immutable = true
+	f.store.Added(before, watch.Initial)
+	f.told = nil
+	f.store.Updated(before, &after, watch.Watched)
+	f.wantTold(told{"tls", false})
+}
+
 func TestUpdatedLate(t *testing.T) {
 	f := newFixture(t)
 	before := f.object("1", data("a", "1"), f.now)

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 )
@@ -171,4 +172,38 @@ func TestAnUndoInMidRolloutIsHeldUntilContentChanges(t *testing.T) {
 	w.setSecret("password", "password", "C")
 	g.Eventually(func() string { return w.value("web") }).ShouldNot(BeEmpty())
 	g.Expect(w.patches("web")).To(Equal(2))
+}
+
+// An autoscaler that changes the number of pods in the middle of a rollout moves the generation, and nothing else: the new
+// pods are made from the template of the restart.
+func TestScalingInMidRestartRestartsNothingMore(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "1"), deployment("web", auto, slow, replicas(2), envFromSecret("password")))
+	w.createMarker()
+	w.awaitRollout("web")
+	c := w.startController(quick)
+	w.awaitRecord("web", marker)
+	w.later()
+	scale := func(to int32) {
+		change(w, &appsv1.Deployment{}, "web", func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To(to) })
+		w.edits["web"]++
+	}
+	w.setSecret("password", "password", "2")
+	g := NewWithT(t)
+	g.Eventually(func() int { return w.restarts("web") }).Should(Equal(1))
+	for i, to := range []int32{5, 1, 3} {
+		scale(to)
+		w.mark(i + 1)
+		w.expectRestarts("web", 1)
+		g.Expect(w.recorded("web")).To(ContainSubstring(`"pend":`), "old pods are still there")
+	}
+	c.stop()
+	w.startController(quick)
+	change(w, &appsv1.Deployment{}, "web", func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 0 })
+	w.edits["web"]++
+	w.awaitRollout("web")
+	w.awaitRecord("web")
+	w.mark(4)
+	w.expectRestarts("web", 1)
+	g.Expect(w.patches("web")).To(Equal(1))
 }

@@ -22,7 +22,7 @@ func TestWhatIsAppliedTogetherRollsOutOnce(t *testing.T) {
 		workloads, rounds = 15, 2
 		step              = 70 * time.Millisecond // from where in its second one apply begins to where the next does
 	)
-	gaps := []time.Duration{0, 0, 300 * time.Millisecond, 0, 0, 0, 900 * time.Millisecond, 0, 0, 0, 1200 * time.Millisecond}
+	gaps := []time.Duration{0, 0, 300 * time.Millisecond, 0, 0, 0, 900 * time.Millisecond, 0, 0, 0}
 	w := newWorld(t)
 	var names []string
 	for i := range workloads {

@@ -16,8 +16,8 @@ import (
 
 // election are flags of a leader election that does not take long.
 func election(flags ...string) []string {
-	return append(flags, quick, "--enable-leader-election", "--leader-election-lease-duration=3s",
-		"--leader-election-renew-deadline=2s", "--leader-election-retry-period=500ms")
+	return append(flags, quick, "--enable-leader-election", "--leader-election-lease-duration=6s",
+		"--leader-election-renew-deadline=5s", "--leader-election-retry-period=500ms")
 }
 
 // patient are flags of a leader election that a slow machine does not lose.
