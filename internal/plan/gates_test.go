@@ -244,6 +244,16 @@ func TestGates(t *testing.T) {
 			s.restarted().later(60).rolledOut().later(60)
 		},
 		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "partition, a pod behind it deleted", reason: "its successor is of the former revision, and reads the present content",
+		given: func(s *scenario) {
+			s.proven().in.Workload.Held = "partition"
+			s.wrote(tls, "crt", "B").later(5).decide()
+			former := s.restarted().later(60).newPod()
+			former.Current, former.Value = false, ""
+			s.hasPods(former).later(60)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
 	}}.run(t)
 }
 

@@ -210,6 +210,28 @@ func TestCrash(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.InSync, Asked: true},
 	}, {
+		name: "while a source cannot be seen", reason: "what the value stands for is found out when all is seen",
+		given: func(s *scenario) {
+			unproven := func(o *plan.Source) { o.Timing = plan.Inexact }
+			entry := s.uses(app, all).made(app, -3600, "a", "1").proven().in.Entry
+			s.wrote(tls, "crt", "B").edit(tls, unproven).wrote(app, "a", "2").edit(app, unproven).later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written = entry, 0
+			present := s.in.Sources[app]
+			s.edit(app, func(o *plan.Source) { *o = plan.Source{} }).later(120).decide()
+			s.in.Sources[app] = present
+			s.later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "an optional source went away since", reason: "what is absent counts as what it held last",
+		given: func(s *scenario) {
+			s.usesOptional(app, all).made(app, -3600, "a", "1")
+			crashed(s)
+			s.rolledOut().deleted(app).edit(tls, func(o *plan.Source) { o.Changed = at(-3600) }).later(120)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
 		name: "content changed since, or not seen yet", reason: "a new leader's cache may lag behind what the value stands for",
 		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 615, "crt", "C").in.Began = s.in.Now },
 		want:  outcome{Verdict: plan.Waiting, Changes: "Secret/tls changed (crt)"},
