@@ -132,7 +132,7 @@ func (d *decider) adopt() {
 		}
 		if f.differs() { // what was another when this leader came may have been left for this after the restart
 			noted := d.entry.Sources[f.use.Source]
-			f.record.Written = written && (len(f.turns) == 0 || noted.Diverged.IsZero() && f.turned(noted))
+			f.record.Written = written && (len(f.turns) == 0 || f.turned(noted))
 		}
 	}
 }
@@ -157,7 +157,7 @@ func (d *decider) sight() *Decision {
 		switch f.condition {
 		case first, appeared:
 			d.entered = true
-			if d.mayBeStale(f) {
+			if d.behind || d.mayBeStale(f) {
 				suspects = append(suspects, i)
 				continue
 			}
@@ -174,7 +174,7 @@ func (d *decider) sight() *Decision {
 	if len(suspects) == 0 {
 		return nil
 	}
-	if d.rolling() || d.in.Hold != nil {
+	if d.rolling() || d.in.Hold != nil || d.behind {
 		for _, i := range suspects {
 			d.enter(d.findings[i], true)
 		}

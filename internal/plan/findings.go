@@ -50,9 +50,11 @@ type finding struct {
 
 func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
 
-// turned reports whether content changed once since that record, and from the very version that the record was made of.
+// turned reports whether content changed once since it was known what pods run with, and from the very version that the
+// record names.
 func (f finding) turned(record ledger.Source) bool {
-	return len(f.turns) == 1 && !f.turns[0].Merged && f.turns[0].After == record.ResourceVersion
+	return record.Diverged.IsZero() && !record.Provisional &&
+		len(f.turns) == 1 && !f.turns[0].Merged && f.turns[0].After == record.ResourceVersion
 }
 
 // replaced reports whether a source differs whose data could not change.

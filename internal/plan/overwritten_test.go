@@ -262,6 +262,21 @@ func TestCrash(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "a source met for the first time, whose content left the value and returned", reason: "its record is younger than the restart",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.usesOptional(app, all).made(app, -3600, "a", "1").decide()
+			s.later(600).wrote(app, "a", "2").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written = entry, 0
+			s.later(60).met(app, 1265, "a", "3").later(5).hasPods(s.newPod())
+			s.in.Began = s.in.Now
+			s.decide()
+			s.later(5).wrote(app, "a", "2").later(5).decide()
+			s.decide()
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "ConfigMap/app changed (a)", Asked: true},
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)
