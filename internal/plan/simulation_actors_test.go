@@ -19,7 +19,7 @@ type actor struct {
 
 // act does one thing.
 func (a *actor) act() {
-	if a.seen() {
+	if a.seen() && !a.optedOut() {
 		a.looked = a.now
 	}
 	total := 0

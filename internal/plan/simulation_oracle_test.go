@@ -212,10 +212,12 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 	if before.template == after.template {
 		return // a replay that changed nothing
 	}
-	o.tookBack[w.UID] = o.leader != p // it does not know yet; to its successor, its value takes another back
 	o.restarts++
 	o.last = o.now
 	o.note("process %d restarted %s: %s", p.id, w.Short(), d.Message)
+	if o.tookBack[w.UID] = o.leader != p; o.leader != p {
+		return // it does not know yet, which is a known limit; to its successor, its value takes another back
+	}
 	views, cause := map[reference.Source]int{}, false
 	last, again := o.views[w.UID]
 	for _, use := range in.Selection.Uses {
@@ -244,8 +246,8 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 }
 
 // excused says whether a workload may be restarted twice for one change: the ledger was lost, or the record of the first
-// restart was, and somebody took its value out of the template before another process came; or the template shows other sources since, so
-// that its value stands for nothing that is known.
+// restart was, and somebody took its value out of the template before another process came; or the template shows other
+// sources since, so that its value stands for nothing that is known.
 func (o *oracle) excused(in plan.Input) bool {
 	uid := in.Workload.UID
 	unknown := in.Entry == nil || in.Entry.Value != o.applied[uid] && in.Workload.Value != o.applied[uid]
