@@ -188,14 +188,17 @@ func diverged(f finding) ledger.Source {
 	return r
 }
 
-// divergence is a lower bound of when content first differed from the record: the first turn, unless the object was made
-// again before. A time that was read from a list is none: it is that of the last change, and there may have been more.
-// Then the time of the record's own content is one; without that, any pod may have been created since.
+// divergence is a lower bound of when content first differed from the record: the first turn, if it is from the version
+// that the record names, unless the object was made again before. A time that was read from a list is none: it is that of
+// the last change, and there may have been more. Then the time of the record's own content is one; without that, any pod
+// may have been created since.
 func divergence(f finding) time.Time {
 	since := f.record.Changed
 	switch {
 	case len(f.turns) > 0:
-		since = latest(since, f.turns[0].Since)
+		if f.turns[0].After == f.record.ResourceVersion {
+			since = latest(since, f.turns[0].Since)
+		}
 	case f.seen.Timing == Exact:
 		since = f.seen.Changed
 	}

@@ -51,6 +51,13 @@ func TestTurned(t *testing.T) {
 		},
 		want: returned,
 	}, {
+		name: "by way of B that was met in a list, and C", reason: "content left before it was seen to turn",
+		given: func(s *scenario) {
+			s.proven().met(tls, 600, "crt", "B").later(60).hasPods(s.newPod()).later(60).wrote(tls, "crt", "C").later(5).decide()
+			s.wrote(tls, "crt", "A").later(5)
+		},
+		want: returned,
+	}, {
 		name: "more often than is kept", reason: "what is forgotten is merged, and the first time kept",
 		given: func(s *scenario) {
 			s.proven().turned(podOfB(s))
