@@ -118,8 +118,8 @@ type Turn struct {
 }
 
 const (
-	// maxTurns is how many turns are kept. Few pass between two looks at a workload.
-	maxTurns = 4
+	// maxTurns is how many turns are kept. Few pass between two looks at a workload, and while a rollout goes on.
+	maxTurns = 8
 	// maxTurnKeys bounds what a source is worth whose keys have ever new names.
 	maxTurnKeys = 64
 )

@@ -101,13 +101,13 @@ func TestTurnsAreFew(t *testing.T) {
 		s.later(1).wrote(tls, fmt.Sprint("key", i%3), fmt.Sprint(i))
 	}
 	turns := s.in.Sources[tls].Turns
-	if len(turns) != 4 {
+	if len(turns) != 8 {
 		t.Fatalf("%d turns", len(turns))
 	}
 	if keys := slices.Sorted(maps.Keys(turns[0].Keys)); !slices.Equal(keys, []string{"crt", "key0", "key1", "key2"}) || !turns[0].Merged {
 		t.Errorf("the oldest: %+v", turns[0])
 	}
-	if !turns[0].Since.Equal(at(101)) || !turns[3].Since.Equal(s.in.Now) {
+	if !turns[0].Since.Equal(at(101)) || !turns[7].Since.Equal(s.in.Now) {
 		t.Errorf("since %s and %s", turns[0].Since, turns[3].Since)
 	}
 }
