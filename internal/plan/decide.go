@@ -130,9 +130,8 @@ func (d *decider) adopt() {
 			f.condition = returned
 			f.record = diverged(*f)
 		}
-		if f.differs() { // what was another when this leader came may have been left for this after the restart
-			noted := d.entry.Sources[f.use.Source]
-			f.record.Written = written && (len(f.turns) == 0 || f.turned(noted))
+		if f.differs() {
+			f.record.Written = written && f.succeeds(d.entry.Sources[f.use.Source])
 		}
 	}
 }

@@ -50,11 +50,17 @@ type finding struct {
 
 func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
 
-// turned reports whether content changed once since it was known what pods run with, and from the very version that the
-// record names.
-func (f finding) turned(record ledger.Source) bool {
-	return record.Diverged.IsZero() && !record.Provisional &&
-		len(f.turns) == 1 && !f.turns[0].Merged && f.turns[0].After == record.ResourceVersion
+// succeeds reports whether the content, as far as is known, came right after what the record was made of. What was met in
+// between may have been there after a restart for this content.
+func (f finding) succeeds(record ledger.Source) bool {
+	switch {
+	case record.Provisional, f.seen.UID != record.UID:
+		return false
+	case len(f.turns) == 0:
+		return true
+	default:
+		return len(f.turns) == 1 && !f.turns[0].Merged && record.Diverged.IsZero() && f.turns[0].After == record.ResourceVersion
+	}
 }
 
 // replaced reports whether a source differs whose data could not change.

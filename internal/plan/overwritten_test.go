@@ -277,6 +277,35 @@ func TestCrash(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Restart, Changes: "ConfigMap/app changed (a)", Asked: true},
 	}, {
+		name: "a source met for the first time, and by the next leader with the value's content", reason: "it left that after the restart, too",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.usesOptional(app, all).made(app, -3600, "a", "1").decide()
+			s.later(600).wrote(app, "a", "2").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written = entry, 0
+			s.later(60).met(app, 1265, "a", "3").later(5).hasPods(s.newPod())
+			s.in.Began = s.in.Now
+			s.decide()
+			s.later(5).met(app, 1275, "a", "2").later(5).decide()
+			s.decide()
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "ConfigMap/app changed (a)", Asked: true},
+	}, {
+		name: "content left while nobody looked and returned in another object", reason: "what is known of an object goes with it",
+		given: func(s *scenario) {
+			entry := s.proven().in.Entry
+			s.wrote(tls, "crt", "B").later(5).decide()
+			s.restarted().rolledOut()
+			s.in.Entry, s.in.Written = entry, 0
+			s.later(60).met(tls, 660, "crt", "A").later(5).hasPods(s.newPod())
+			s.in.Began = s.in.Now
+			s.decide()
+			s.later(5).remade(tls, "crt", "B").later(5).decide()
+			s.decide()
+		},
+		want: stale,
+	}, {
 		name: "a value that is not ours", reason: "anybody may write an annotation: without its chain it is nothing",
 		given: func(s *scenario) {
 			crashed(s)
