@@ -75,11 +75,29 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 		if known.Equal(now.Scope) {
 			continue
 		}
+		o.enters(in, source)
 		for _, pod := range p.server.parts[in.Workload.UID].pods {
 			o.assumeAnew(pod, source, in.Sources[source].Content, known)
 		}
 	}
 	o.proven(in, e)
+}
+
+// enters notes the last change of a source when it is met for the first time: a restart is for a later one.
+func (o *oracle) enters(in plan.Input, source reference.Source) {
+	uid := in.Workload.UID
+	if _, known := o.views[uid][source]; known {
+		return
+	}
+	for _, use := range in.Selection.Uses {
+		if use.Source != source {
+			continue
+		}
+		if o.views[uid] == nil {
+			o.views[uid] = map[reference.Source]int{}
+		}
+		o.views[uid][source] = o.view(in, use)
+	}
 }
 
 // assumeAnew notes that a pod is taken to run with the content, but for keys of which it is known what it runs with.
