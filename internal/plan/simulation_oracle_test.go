@@ -150,9 +150,7 @@ func (o *oracle) forgets() {
 			for _, pod := range parts.pods {
 				for _, read := range pod.reads(name) {
 					if read.written.After(o.noted) {
-						content := maps.Clone(read.content)
-						maps.Copy(content, back)
-						o.assume(pod, name, content)
+						o.assume(pod, name, brought(read.content, back, o.server.sources[name].content))
 					}
 				}
 			}
@@ -160,20 +158,37 @@ func (o *oracle) forgets() {
 	}
 }
 
-// returned is the content of keys that was another since that time and is now what it was.
-func (o *oracle) returned(name reference.Source, since time.Time) digest.Content {
-	back := digest.Content{}
+// brought is content with the present of some keys.
+func brought(content digest.Content, keys map[string]bool, present digest.Content) digest.Content {
+	content = maps.Clone(content)
+	for key := range keys {
+		delete(content, key)
+		if d, holds := present[key]; holds {
+			content[key] = d
+		}
+	}
+	return content
+}
+
+// returned are the keys that were another, or there, since that time and are now what they were.
+func (o *oracle) returned(name reference.Source, since time.Time) map[string]bool {
+	keys, back := map[string]bool{}, map[string]bool{}
 	present := o.server.sources[name]
 	if present == nil {
 		return nil
 	}
-	for key, value := range present.data {
+	o.server.heldSince(name, since, func(v *apiSource) bool {
+		maps.Copy(keys, keySet(v.data))
+		return false
+	})
+	for key := range keys {
+		value, holds := present.data[key]
 		had, left := false, false
 		o.server.heldSince(name, since, func(v *apiSource) bool {
-			if v.data[key] != value {
+			if other, held := v.data[key]; held != holds || other != value {
 				left = had
 			} else if had = true; left {
-				back[key] = present.content[key]
+				back[key] = true
 			}
 			return false
 		})
