@@ -126,7 +126,8 @@ func (a *actor) manager(name reference.Source) (manager string, apply bool) {
 func (a *actor) write() {
 	name := a.source()
 	manager, apply := a.manager(name)
-	data := map[string]string{"a": a.value()}
+	a.fresh++
+	data := map[string]string{"a": fmt.Sprint(a.fresh)} // an object that is made again never held it
 	if old := a.server.sources[name]; old != nil {
 		data = maps.Clone(old.data)
 		data[[]string{"a", "a", "b", "c"}[a.r.Intn(4)]] = a.value()
@@ -296,6 +297,10 @@ func (a *actor) shed() {
 		if o := a.server.sources[name]; o != nil && len(o.data) > 1 {
 			data := maps.Clone(o.data)
 			delete(data, slices.Max(slices.Collect(maps.Keys(data))))
+			if !a.seen() { // content that never was
+				a.fresh++
+				data["a"] = fmt.Sprint(a.fresh)
+			}
 			a.server.put(name, "cert-manager", a.forgets(), data, o.label)
 		}
 	})
