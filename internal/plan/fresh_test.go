@@ -322,6 +322,13 @@ func TestShortcut(t *testing.T) {
 		name: "proven less than a minute before", reason: "the proof may rest on what was older than the change",
 		given: func(s *scenario) { s.proven().later(-541).wrote(tls, "crt", "B").later(5) }, want: stale,
 	}, {
+		name: "proven by another leader until shortly before", reason: "its clock may be behind",
+		given: func(s *scenario) {
+			s.proven().in.Began = s.in.Now.Add(-59 * time.Second)
+			s.wrote(tls, "crt", "B").later(5)
+		},
+		want: stale,
+	}, {
 		name: "not seen live", reason: "pods may have been replaced since",
 		given: func(s *scenario) {
 			s.proven().wrote(tls, "crt", "B").later(5).edit(tls, func(o *plan.Source) { o.Live = false })

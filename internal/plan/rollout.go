@@ -69,7 +69,7 @@ func (d *decider) through(written bool) *Decision {
 
 // mustAsk reports whether the pods' age has to be asked for. They are known to be older than a change that was seen as
 // it happened, on a revision that had been proven well before and not been left since: not even for a restart that was
-// taken back.
+// taken back. What another leader proved, it proved before this one began, whatever its clock said.
 func (d *decider) mustAsk() bool {
 	w, e := d.in.Workload, d.entry
 	if d.in.Rollout != nil || w.Value != e.Value {
@@ -83,7 +83,7 @@ func (d *decider) mustAsk() bool {
 	}
 	return slices.ContainsFunc(d.findings, func(f finding) bool {
 		return f.differs() && (f.condition == returned || !f.seen.Live ||
-			f.seen.SeenAt.Sub(e.ProvenAt) < steady || d.now.Sub(f.seen.SeenAt) > steady)
+			f.seen.SeenAt.Sub(latest(e.ProvenAt, d.in.Began)) < steady || d.now.Sub(f.seen.SeenAt) > steady)
 	})
 }
 
