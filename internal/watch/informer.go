@@ -69,9 +69,7 @@ func newInformer(log logr.Logger, namespace string, resource Resource, handler H
 }
 
 func (i *informer) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	if i.resource.Select != nil {
-		i.resource.Select(&options)
-	}
+	i.resource.Select(&options)
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
 	i.answered(err)
@@ -84,9 +82,7 @@ func (i *informer) list(ctx context.Context, options metav1.ListOptions) (runtim
 }
 
 func (i *informer) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	if i.resource.Select != nil {
-		i.resource.Select(&options)
-	}
+	i.resource.Select(&options)
 	options.Watch = true
 	events, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Watch(ctx)

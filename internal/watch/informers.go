@@ -65,6 +65,13 @@ type Informers struct {
 // New prepares informers of the resource. They start with Run.
 func New(log logr.Logger, scope Scope, resource Resource, handler Handler) (*Informers, error) {
 	i := &Informers{scope: scope, resource: resource.Name, byNamespace: map[string]*informer{}}
+	narrow := resource.Select
+	resource.Select = func(o *metav1.ListOptions) {
+		if narrow != nil {
+			narrow(o)
+		}
+		scope.narrow(o)
+	}
 	for _, namespace := range scope.namespaces {
 		informer, err := newInformer(log, namespace, resource, handler)
 		if err != nil {
@@ -88,7 +95,7 @@ func (i *Informers) Run(ctx context.Context) {
 // whether it exists. Outside the scope there is nothing.
 func (i *Informers) Get(namespace, name string) (object any, exists, known bool) {
 	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
-	if !watched {
+	if !watched || !i.scope.Includes(namespace) {
 		return nil, false, true
 	}
 	if !informer.current() {

@@ -11,10 +11,15 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 )
 
 // Scope is the set of namespaces that are watched.
-type Scope struct{ namespaces []string }
+type Scope struct {
+	// namespaces are watched each; one without a name stands for all but the excepted.
+	namespaces []string
+	excepted   []string
+}
 
 // AllNamespaces is the scope of the whole cluster. It needs a ClusterRole.
 func AllNamespaces() Scope { return Scope{namespaces: []string{metav1.NamespaceAll}} }
@@ -26,14 +31,44 @@ func Namespaces(names ...string) Scope {
 	return Scope{namespaces: slices.Compact(names)}
 }
 
+// Except is the scope without these namespaces. The API server leaves them out.
+func (s Scope) Except(names ...string) Scope {
+	without := Scope{excepted: Namespaces(names...).namespaces}
+	for _, namespace := range s.namespaces {
+		if !slices.Contains(without.excepted, namespace) {
+			without.namespaces = append(without.namespaces, namespace)
+		}
+	}
+	return without
+}
+
 // Includes reports whether objects of the namespace are watched.
 func (s Scope) Includes(namespace string) bool {
-	return slices.Contains(s.namespaces, namespace) || slices.Contains(s.namespaces, metav1.NamespaceAll)
+	if slices.Contains(s.excepted, namespace) {
+		return false
+	}
+	return slices.Contains(s.namespaces, namespace) || s.all()
+}
+
+// all reports whether every namespace is watched but for the excepted.
+func (s Scope) all() bool { return slices.Contains(s.namespaces, metav1.NamespaceAll) }
+
+// narrow leaves out what is excepted. Every namespaced resource can be selected by its namespace.
+func (s Scope) narrow(options *metav1.ListOptions) {
+	if !s.all() {
+		return
+	}
+	for _, namespace := range s.excepted {
+		if options.FieldSelector != "" {
+			options.FieldSelector += ","
+		}
+		options.FieldSelector += fields.OneTermNotEqualSelector("metadata.namespace", namespace).String()
+	}
 }
 
 // watchOf is the namespace under which objects of a namespace are watched.
 func (s Scope) watchOf(namespace string) string {
-	if slices.Contains(s.namespaces, metav1.NamespaceAll) {
+	if s.all() {
 		return metav1.NamespaceAll
 	}
 	return namespace

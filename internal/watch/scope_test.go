@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestScope(t *testing.T) {
@@ -14,7 +15,11 @@ func TestScope(t *testing.T) {
 	}{
 		"all":     {AllNamespaces(), map[string]bool{"a": true, "b": true}, map[string]string{"a": "", "b": ""}},
 		"nothing": {Namespaces(), map[string]bool{"a": false}, map[string]string{"a": "a"}},
-		"some":    {Namespaces("b", "a", "b"), map[string]bool{"a": true, "b": true, "c": false}, map[string]string{"a": "a", "c": "c"}},
+		"all but": {
+			AllNamespaces().Except("b", "c"), map[string]bool{"a": true, "b": false, "c": false}, map[string]string{"a": ""},
+		},
+		"some but": {Namespaces("a", "b").Except("b", "c"), map[string]bool{"a": true, "b": false, "c": false}, map[string]string{"a": "a"}},
+		"some":     {Namespaces("b", "a", "b"), map[string]bool{"a": true, "b": true, "c": false}, map[string]string{"a": "a", "c": "c"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -39,5 +44,20 @@ func TestNamespacesAreWatchedOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"b", "a", "b"}, names); diff != "" {
 		t.Errorf("the argument was changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestScopeNarrows(t *testing.T) {
+	for want, scope := range map[string]Scope{
+		"type!=x": AllNamespaces(), "type!=x,metadata.namespace!=a,metadata.namespace!=b": AllNamespaces().Except("b", "a"),
+	} {
+		options := metav1.ListOptions{FieldSelector: "type!=x"}
+		if scope.narrow(&options); options.FieldSelector != want {
+			t.Errorf("field selector %q, want %q", options.FieldSelector, want)
+		}
+	}
+	options := metav1.ListOptions{}
+	if Namespaces("a", "b").Except("b").narrow(&options); options.FieldSelector != "" {
+		t.Errorf("field selector %q: a list needs none", options.FieldSelector)
 	}
 }

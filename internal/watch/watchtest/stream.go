@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,6 +42,38 @@ func Stream(t testing.TB, versions map[string][]runtime.Object) kubernetes.Inter
 		<-r.Context().Done()
 	}))
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	clients, err := kubernetes.NewForConfig(&rest.Config{
+		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clients
+}
+
+// List returns clients of an API server that lists those of the objects that a field selector names. It ends with the test.
+func List(t testing.TB, objects ...runtime.Object) kubernetes.Interface {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resource := path.Base(r.URL.Path)
+		items := []runtime.Object{}
+		for _, object := range objects {
+			known := map[string]bool{"secrets": false, "configmaps": false}
+			switch object.(type) {
+			case *corev1.Secret:
+				known["secrets"] = true
+			case *corev1.ConfigMap:
+				known["configmaps"] = true
+			}
+			if known[resource] && r.URL.Query().Get("fieldSelector") == "metadata.name="+object.(metav1.Object).GetName() {
+				items = append(items, object)
+			}
+		}
+		kind := map[string]string{"secrets": "SecretList", "configmaps": "ConfigMapList"}[resource]
+		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "v1", "kind": kind, "items": items}) // nobody listens any more
+	}))
+	t.Cleanup(server.Close)
 	clients, err := kubernetes.NewForConfig(&rest.Config{
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
 	})
