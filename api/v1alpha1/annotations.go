@@ -5,6 +5,33 @@ const (
 	// when it changes. The value is a boolean as strconv.ParseBool reads it. The key is Stakater Reloader's.
 	AutoAnnotation = "reloader.stakater.com/auto"
 
+	// SecretAutoAnnotation and ConfigMapAutoAnnotation opt in for sources of one kind, as AutoAnnotation does for all.
+	SecretAutoAnnotation    = "secret.reloader.stakater.com/auto"
+	ConfigMapAutoAnnotation = "configmap.reloader.stakater.com/auto"
+
+	// SecretReloadAnnotation and ConfigMapReloadAnnotation on a workload or its pod template list, separated by commas, the
+	// names of sources that restart it, also of some that its pods do not use. An item may be a regular expression, which
+	// has to match a whole name.
+	SecretReloadAnnotation    = "secret.reloader.stakater.com/reload"
+	ConfigMapReloadAnnotation = "configmap.reloader.stakater.com/reload"
+
+	// SecretExcludeAnnotation and ConfigMapExcludeAnnotation on a workload or its pod template list, separated by commas,
+	// the names of sources that never restart it.
+	SecretExcludeAnnotation    = "secrets.exclude.reloader.stakater.com/reload"
+	ConfigMapExcludeAnnotation = "configmaps.exclude.reloader.stakater.com/reload"
+
+	// SearchAnnotation "true" on a workload or its pod template opts it in for those of its sources that carry
+	// MatchAnnotation "true".
+	SearchAnnotation = "reloader.stakater.com/search"
+	MatchAnnotation  = "reloader.stakater.com/match"
+
+	// IgnoreAnnotation "true" on a Secret or ConfigMap keeps it from restarting anything.
+	IgnoreAnnotation = "reloader.stakater.com/ignore"
+
+	// LastReloadedFromAnnotation is written to the pod template with every restart, in Stakater Reloader's form: a JSON object
+	// that names the last source that changed. Its hash is keyed, and its time is that of the change.
+	LastReloadedFromAnnotation = "reloader.stakater.com/last-reloaded-from"
+
 	// ConfigDigestAnnotation is written to the pod template to restart a workload. Its value, "<digest>-<n>", stands for
 	// the content of everything the pods use and never returns to an earlier one. It is not meant to be written by
 	// anybody else.

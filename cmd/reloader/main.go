@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 
 	"github.com/fluxcd/pkg/runtime/logger"
-	"github.com/fluxcd/pkg/runtime/pprof"
 	"github.com/fluxcd/pkg/runtime/probes"
 	"github.com/spf13/pflag"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -55,7 +54,11 @@ func run(args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	logger.SetLogger(logger.NewLogger(o.log))
+	logging, err := o.stakater.logging(o.log)
+	if err != nil {
+		return err
+	}
+	logger.SetLogger(logger.NewLogger(logging))
 	log := ctrl.Log.WithName("setup")
 	settings, err := o.complete()
 	if err != nil {
@@ -87,9 +90,10 @@ func (o *options) manager() ctrl.Options {
 		Scheme:                        clientgoscheme.Scheme,
 		Logger:                        ctrl.Log,
 		Cache:                         cache.Options{ReaderFailOnMissingInformer: true},
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
+		PprofBindAddress:              o.stakater.profiles(),
 		HealthProbeBindAddress:        o.healthAddr,
-		LeaderElection:                o.election.Enable,
+		LeaderElection:                o.election.Enable || o.stakater.enableHA,
 		LeaderElectionReleaseOnCancel: o.election.ReleaseOnCancel,
 		LeaseDuration:                 &o.election.LeaseDuration,
 		RenewDeadline:                 &o.election.RenewDeadline,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,12 +15,12 @@ import (
 	"github.com/fluxcd/pkg/runtime/leaderelection"
 	"github.com/fluxcd/pkg/runtime/logger"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/flux-reloader/reloader/internal/controller"
 	"github.com/flux-reloader/reloader/internal/plan"
-	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
@@ -44,6 +45,7 @@ type options struct {
 	settleMax   time.Duration
 	onAdoption  string
 	version     bool
+	stakater    stakater
 
 	// namespace is the controller's own, from the environment.
 	namespace string
@@ -67,6 +69,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.requeueAfter, "requeue-dependency", 30*time.Second,
 		"The interval at which workloads that wait for an absent source are looked at.")
 	flags.BoolVar(&o.version, "version", false, "Print the version and exit.")
+	o.stakater.bind(flags)
 	o.client.bind(flags)
 	o.log.BindFlags(flags)
 	o.election.BindFlags(flags)
@@ -78,8 +81,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 
 // complete checks the flags and turns them into the controller's options. Its errors name flag and value.
 func (o *options) complete() (controller.Options, error) {
-	o.namespace = os.Getenv(fluxcontroller.EnvRuntimeNamespace)
-	if o.namespace == "" {
+	if o.namespace = ownNamespace(); o.namespace == "" {
 		return controller.Options{}, fmt.Errorf("the environment variable %s must name the controller's namespace",
 			fluxcontroller.EnvRuntimeNamespace)
 	}
@@ -87,22 +89,61 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, fmt.Errorf("--watch-label-selector=%q: %w", o.watchLabels, err)
 	}
-	if err := errors.Join(o.check(), o.jitter.SetGlobalJitter(nil),
+	if err := errors.Join(o.check(), o.stakater.check(), o.jitter.SetGlobalJitter(nil),
 		o.gates.WithLogger(ctrl.Log.WithName("setup")).SupportedFeatures(nil)); err != nil {
 		return controller.Options{}, err
 	}
-	scope := watch.AllNamespaces()
-	if !o.watchAll {
-		scope = watch.Namespaces(o.namespace)
+	settings, err := o.stakater.settings()
+	if err != nil {
+		return controller.Options{}, err
+	}
+	scope, namespaceLabels, err := o.scope()
+	if err != nil {
+		return controller.Options{}, err
+	}
+	sourceLabels, err := o.stakater.sourceLabels()
+	if err != nil {
+		return controller.Options{}, err
 	}
 	return controller.Options{
-		Namespace: o.namespace, Shard: o.shard(), Scope: scope, WorkloadSelector: selector.String(), Selection: selection.Defaults(),
+		Namespace: o.namespace, Shard: o.shard(), Scope: scope, NamespaceLabels: namespaceLabels,
+		WorkloadSelector: selector.String(), Selection: settings, SourceLabels: sourceLabels,
 		Policy: plan.Policy{
 			SettleQuiet: o.settleQuiet, SettleMax: o.settleMax, OnAdoption: plan.Adoption(o.onAdoption),
+			Strategy: o.stakater.strategyOf(), OnCreate: bool(o.stakater.reloadOnCreate), OnDelete: bool(o.stakater.reloadOnDelete),
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
 		RequeueDependency: o.requeueAfter, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
 	}, nil
+}
+
+// ownNamespace is where the controller runs: from the variable that Flux's manifests set, or one of Stakater Reloader's.
+func ownNamespace() string {
+	return cmp.Or(os.Getenv(fluxcontroller.EnvRuntimeNamespace), os.Getenv("POD_NAMESPACE"), os.Getenv("RELOADER_NAMESPACE"))
+}
+
+// scope is the namespaces that are watched: a list, or the one of the environment variable, or all or its own by the flag.
+func (o *options) scope() (watch.Scope, labels.Selector, error) {
+	s := &o.stakater
+	scope, all := watch.AllNamespaces(), false
+	switch namespace := os.Getenv("KUBERNETES_NAMESPACE"); {
+	case len(s.namespaces) > 0:
+		scope = watch.Namespaces(s.namespaces...)
+	case namespace != "":
+		scope = watch.Namespaces(namespace)
+	case !o.watchAll:
+		scope = watch.Namespaces(o.namespace)
+	default:
+		all = true
+	}
+	if len(s.namespaceSelector) == 0 {
+		return scope.Except(s.namespacesToIgnore...), nil, nil
+	}
+	selector, err := parseSelector("namespace-selector", s.namespaceSelector)
+	if err == nil && !all {
+		err = fmt.Errorf("--namespace-selector=%q: selects among all namespaces, and only some are watched", selector)
+	}
+	return scope.Except(s.namespacesToIgnore...), selector, err
 }
 
 func (o *options) check() error {

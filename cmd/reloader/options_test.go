@@ -27,7 +27,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := plan.Policy{SettleQuiet: 2 * time.Second, SettleMax: 30 * time.Second, OnAdoption: plan.RestartStale}
+	want := plan.Policy{SettleQuiet: 2 * time.Second, SettleMax: 30 * time.Second, OnAdoption: plan.RestartStale, Strategy: plan.Annotations}
 	if got.Policy != want {
 		t.Errorf("policy %+v, want %+v", got.Policy, want)
 	}

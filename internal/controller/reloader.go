@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -35,7 +36,11 @@ type Options struct {
 	// WorkloadSelector is a label selector of the workloads that are watched; empty for all.
 	WorkloadSelector string
 	Selection        selection.Settings
-	Policy           plan.Policy
+	// NamespaceLabels select the namespaces within the scope whose workloads count; nil for all.
+	NamespaceLabels labels.Selector
+	// SourceLabels select the sources that count; nil for all.
+	SourceLabels labels.Selector
+	Policy       plan.Policy
 
 	// Concurrent is how many workloads are reconciled at once.
 	Concurrent int

@@ -14,6 +14,7 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledgerstore"
+	"github.com/flux-reloader/reloader/internal/namespace"
 	"github.com/flux-reloader/reloader/internal/source"
 	"github.com/flux-reloader/reloader/internal/workload"
 )
@@ -35,6 +36,8 @@ type watches struct {
 	ready     chan struct{}
 	sources   *source.Store
 	workloads *workload.Store
+	// namespaces is nil unless a label selector says which of them count.
+	namespaces *namespace.Store
 }
 
 func newWatches(r *Reloader) *watches {
@@ -56,8 +59,11 @@ func (w *watches) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { w.sources.Run(ctx) })
 	running.Go(func() { w.workloads.Run(ctx) })
+	if w.namespaces != nil {
+		running.Go(func() { w.namespaces.Run(ctx) })
+	}
 	err := wait.PollUntilContextCancel(ctx, settleCheck, true, func(context.Context) (bool, error) {
-		return w.sources.Settled() && w.workloads.Settled(), nil
+		return w.sources.Settled() && w.workloads.Settled() && (w.namespaces == nil || w.namespaces.Settled()), nil
 	})
 	if err == nil {
 		close(w.ready)
@@ -90,7 +96,8 @@ func (w *watches) build() error {
 	}
 	w.sources, err = source.New(source.Options{
 		Log: r.log.WithName("sources"), Scope: r.options.Scope, Client: core, Codec: clientgoscheme.ParameterCodec,
-		Key: w.key, Exclude: "!" + ledgerstore.ShardLabel, Now: r.options.Now, Changed: w.sourceChanged,
+		Key: w.key, Selection: r.options.Selection, Labels: r.options.SourceLabels,
+		Exclude: "!" + ledgerstore.ShardLabel, Now: r.options.Now, Changed: w.sourceChanged,
 	})
 	if err != nil {
 		return err
@@ -98,7 +105,14 @@ func (w *watches) build() error {
 	w.workloads, err = workload.New(workload.Options{
 		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(), Client: r.restClient,
 		Codec: clientgoscheme.ParameterCodec, Reader: r.client, Writer: r.client, Key: w.key,
-		Selector: r.options.WorkloadSelector, Changed: r.feed.send,
+		Selection: r.options.Selection, Selector: r.options.WorkloadSelector, Changed: r.feed.send,
+	})
+	if err != nil || r.options.NamespaceLabels == nil {
+		return err
+	}
+	w.namespaces, err = namespace.New(namespace.Options{
+		Log: r.log.WithName("namespaces"), Client: core, Codec: clientgoscheme.ParameterCodec,
+		Labels: r.options.NamespaceLabels, Changed: w.namespaceChanged,
 	})
 	return err
 }
@@ -106,6 +120,23 @@ func (w *watches) build() error {
 // checkKey is ready when the digest key is known.
 func (w *watches) checkKey(*http.Request) error {
 	return closed(w.keyed, errors.New("the digest key is not known"))
+}
+
+// namespaceChanged enqueues the workloads of a namespace that is selected from now on, or no longer.
+func (w *watches) namespaceChanged(name string) {
+	for _, workload := range w.workloads.All() {
+		if workload.Namespace == name {
+			w.reloader.feed.send(workload.Workload, false)
+		}
+	}
+}
+
+// inScope reports whether a namespace counts; known is false if that cannot be told yet.
+func (w *watches) inScope(name string) (in, known bool) {
+	if w.namespaces == nil {
+		return true, true
+	}
+	return w.namespaces.Selected(name)
 }
 
 // check is ready when everything that decisions depend on is known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,10 @@ type Reconciler struct {
 	events    *notify.Recorder
 	metrics   *metrics
 	feed      *feed
-	adoption  *rate.Limiter
+	// inScope reports whether a namespace counts; known is false if that cannot be told yet.
+	inScope  func(namespace string) (in, known bool)
+	adoption *rate.Limiter
+	takeover *takeover
 	// began is when this process began to lead.
 	began time.Time
 
@@ -60,9 +64,10 @@ type Reconciler struct {
 func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 	return &Reconciler{
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
-		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, adoption: newAdoptionLimiter(),
-		began:  r.options.Now(),
-		tracks: map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
+		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
+		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
+		began:    r.options.Now(),
+		tracks:   map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
 	}
 }
 
@@ -76,8 +81,9 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Result, error) {
 	start := r.options.Now()
 	w, exists, known := r.workloads.Get(name)
+	inScope, scopeKnown := r.inScope(name.Namespace)
 	switch {
-	case !known:
+	case !known, !scopeKnown:
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil
 	case !exists:
 		return ctrl.Result{}, r.gone(name)
@@ -96,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		w = live
 	}
 	t.observe(w, start)
-	in := r.input(w, t, start)
+	in := r.input(w, t, start, inScope)
 	decision, err := r.decide(ctx, in)
 	if apierrors.IsNotFound(err) || errors.Is(err, workload.ErrGone) {
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
@@ -117,10 +123,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 }
 
 // input gathers what the decision depends on, all from memory.
-func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input {
+func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope bool) plan.Input {
 	in := plan.Input{
 		Now: now, Key: r.key, Workload: w, Policy: r.options.Policy,
-		Selection:     selection.Select(r.options.Selection, w.Annotations, w.TemplateAnnotations, w.Uses),
 		Sources:       map[reference.Source]plan.Source{},
 		Entry:         r.ledger.Get(w.UID),
 		Began:         r.began,
@@ -131,6 +136,13 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input 
 		Progressed:    t.progressed,
 		SettlingSince: t.settling,
 	}
+	if inScope {
+		in.Selection = selection.Read(r.options.Selection, w.Annotations, w.TemplateAnnotations).
+			Select(w.Namespace, w.Uses, known{r.sources, in.Entry})
+	}
+	if !in.Selection.Asked {
+		in.Policy.OnAdoption = plan.BaselineOnly // nobody asked for what pods run with to change at once
+	}
 	for _, use := range in.Selection.Uses {
 		in.Sources[use.Source] = r.sources.Get(use.Source)
 	}
@@ -140,8 +152,49 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time) plan.Input 
 	return in
 }
 
+// known is what selection knows of sources: those that are there, and those that are on the workload's record. A source
+// that is gone, or cannot be seen, counts as it did when it was recorded: should it come back, that is to be compared.
+type known struct {
+	sources *source.Store
+	entry   *ledger.Entry
+}
+
+// Marks implements selection.Sources.
+func (k known) Marks(source reference.Source) selection.Marks {
+	if k.sources.Get(source).State != plan.Present && k.recorded(source) {
+		return selection.Marks{Matched: true}
+	}
+	return k.sources.Marks(source)
+}
+
+// Names implements selection.Sources.
+func (k known) Names(kind reference.Kind, namespace string) []string {
+	names := k.sources.Names(kind, namespace)
+	if k.entry == nil {
+		return names
+	}
+	for source := range k.entry.Sources {
+		if source.Kind == kind && source.Namespace == namespace && !slices.Contains(names, source.Name) {
+			names = append(names, source.Name)
+		}
+	}
+	return names
+}
+
+func (k known) recorded(source reference.Source) bool {
+	if k.entry == nil {
+		return false
+	}
+	_, found := k.entry.Sources[source]
+	return found
+}
+
 // decide makes the decision, with the pods if it needs them.
 func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, error) {
+	var err error
+	if in.Taken, err = r.takeover.taken(ctx, in); err != nil {
+		return plan.Decision{}, err
+	}
 	decision := plan.Decide(in)
 	if !decision.NeedsRollout {
 		return decision, nil

@@ -87,5 +87,6 @@ func (r *Reconciler) endBootstrap(name ledger.Workload) {
 	delete(r.bootstrap, name)
 	if len(r.bootstrap) == 0 {
 		r.ledger.EndBootstrap()
+		r.takeover.end()
 	}
 }

@@ -92,7 +92,11 @@ func (d *decider) open() (needsRollout bool) {
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
-		d.findings = append(d.findings, compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded))
+		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
+		if d.in.Policy.OnDelete && f.condition == missing && record.Present {
+			f.condition, f.event = vanished, Deleted
+		}
+		d.findings = append(d.findings, f)
 	}
 	for i := range d.findings {
 		if f := &d.findings[i]; f.differs() {
@@ -197,7 +201,7 @@ func (d *decider) judge(suspects []int) *Decision {
 			continue
 		}
 		// The record says that the content the pods run with is not known: nothing equals the zero digest.
-		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: time.Unix(1, 0).UTC()}
+		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: longAgo()}
 		f.record = diverged(*f)
 		d.entry.Sources[f.use.Source] = f.record
 	}
@@ -222,9 +226,13 @@ func (d *decider) differs() bool { return slices.ContainsFunc(d.findings, findin
 func (d *decider) changes() []Change {
 	var changes []Change
 	for _, f := range d.findings {
-		if f.differs() {
-			changes = append(changes, f.change())
+		if !f.differs() {
+			continue
 		}
+		if d.onCreate() && f.record.Digest.IsZero() && f.seen.Changed.Equal(f.seen.Created) {
+			f.event = Created // what pods have of it is not known, and it is as it was made
+		}
+		changes = append(changes, f.change())
 	}
 	return changes
 }
@@ -356,7 +364,7 @@ func (d *decider) restart() Decision {
 	}
 	decision := d.pending(Restart, "", 0)
 	decision.Message = Describe(decision.Changes)
-	decision.Value = Value(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)
+	decision.Write = d.write()
 	decision.Adoption = d.adoption()
 	return decision
 }

@@ -62,6 +62,11 @@ type Policy struct {
 	SettleQuiet time.Duration
 	SettleMax   time.Duration
 	OnAdoption  Adoption
+	// Strategy is what a restart writes; Annotations if it is empty.
+	Strategy Strategy
+	// OnCreate and OnDelete are whether a source that appears, or goes away, restarts the workload.
+	OnCreate bool
+	OnDelete bool
 }
 
 // Hold is a reason from outside the workload to restart it later.
@@ -95,6 +100,9 @@ type Input struct {
 	Began time.Time
 	// Bootstrap is true for workloads met while there was no ledger at all: only a certificate proves a pod stale.
 	Bootstrap bool
+	// Taken says of each source for which Stakater Reloader has left a hash in the template whether that is the hash of the
+	// present content. It counts only with Bootstrap.
+	Taken map[reference.Source]bool
 	// AdoptionReady is whether the rate of restarts by adoption allows one now.
 	AdoptionReady bool
 	// SettlingSince is when the workload began to wait for more changes, on the controller's clock; zero if it does not.
@@ -108,9 +116,23 @@ type Input struct {
 	Progressed time.Time
 }
 
+// Event is what happened to a source, as messages name it.
+type Event string
+
+const (
+	// Changed sources have other content.
+	Changed Event = "changed"
+	// Created sources were not there before.
+	Created Event = "created"
+	// Deleted sources are not there any more.
+	Deleted Event = "deleted"
+)
+
 // Change is a source whose content differs from what pods run with.
 type Change struct {
 	Source reference.Source
+	// Event is what happened to it.
+	Event Event
 	// Keys that changed, sorted; empty if they are not known.
 	Keys []string
 	// SeenAt is when the change was first seen, on the controller's clock.
@@ -123,11 +145,11 @@ func (c Change) String() string {
 	keys := strings.Join(c.Keys[:min(most, len(c.Keys))], ", ")
 	switch {
 	case len(c.Keys) == 0:
-		return c.Source.String() + " changed"
+		return c.Source.String() + " " + string(c.Event)
 	case len(c.Keys) > most:
 		keys += ", …"
 	}
-	return c.Source.String() + " changed (" + keys + ")"
+	return c.Source.String() + " " + string(c.Event) + " (" + keys + ")"
 }
 
 // Describe joins changes for a message: what changed, sorted by source.
@@ -152,8 +174,8 @@ type Decision struct {
 	Replaced []reference.Source
 	// Entry is the record to keep; nil to keep none.
 	Entry *ledger.Entry
-	// Value is what to write to the template; only with Restart.
-	Value string
+	// Write is what to write to the template; only with Restart.
+	Write
 	// Adoption is true if the restart heals pods that were stale at first sight.
 	Adoption bool
 	// After is when to look again at the latest; zero if only an event can change the decision.

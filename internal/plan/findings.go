@@ -26,6 +26,8 @@ const (
 	returned
 	// missing now.
 	missing
+	// vanished since it was recorded, which the policy takes for a change.
+	vanished
 	// unseen because its namespace is not watched, or because what is seen is older than what was seen before.
 	unseen
 )
@@ -36,11 +38,12 @@ type finding struct {
 	use    reference.Use
 	seen   Source
 	record ledger.Source
-	// shown is the digest of what the template shows of a source that is present.
+	// shown is the digest of what the template shows of a source: of nothing if it is absent, zero if that is not known.
 	shown digest.Digest
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
+	event Event
 	// turns are the changes that were seen since the record was made, or brought up to date, of what the template shows.
 	turns []Turn
 	// since is when the content became what it is, if timed: evidence that can be trusted to be no earlier than the truth.
@@ -48,7 +51,9 @@ type finding struct {
 	timed bool
 }
 
-func (f finding) differs() bool { return f.condition == changed || f.condition == returned }
+func (f finding) differs() bool {
+	return f.condition == changed || f.condition == returned || f.condition == vanished
+}
 
 // succeeds reports whether the content, as far as is known, came right after what the record was made of. What was met in
 // between may have been there after a restart for this content.
@@ -67,13 +72,13 @@ func (f finding) succeeds(record ledger.Source) bool {
 func (f finding) replaced() bool { return f.condition == changed && f.record.Immutable }
 
 func (f finding) change() Change {
-	return Change{Source: f.use.Source, Keys: f.keys, SeenAt: f.seen.SeenAt}
+	return Change{Source: f.use.Source, Event: f.event, Keys: f.keys, SeenAt: f.seen.SeenAt}
 }
 
 // compare finds out how a source stands to its record. Leading is for how long this process has decided.
 func compare(key digest.Key, leading time.Duration, use reference.Use, seen Source, record ledger.Source, recorded bool) finding {
-	f := finding{use: use, seen: seen, record: record}
-	if seen.State == Present {
+	f := finding{use: use, seen: seen, record: record, event: Changed}
+	if seen.State != Unknown {
 		f.shown = key.Scoped(use.Source, use.Scope, seen.Content)
 	}
 	switch {
@@ -146,6 +151,9 @@ func extends(wider, other reference.Scope, content digest.Content) bool {
 
 // entered is the record of a source as it is now.
 func entered(f finding) ledger.Source {
+	if f.condition == vanished {
+		return ledger.Source{Scope: f.use.Scope}
+	}
 	if f.seen.State != Present {
 		// One that went away keeps its record: should it come back with other content, that is a change.
 		r := f.record
@@ -182,6 +190,11 @@ func content(key digest.Key, findings []finding) digest.Digest {
 // diverged is the record of a source whose content differs, with what is known of that content.
 func diverged(f finding) ledger.Source {
 	r := f.record
+	if f.condition == vanished { // should it come back as it was before anything is done about it, nothing has happened
+		r.Written = r.Written && f.shown == r.Pending
+		r.Pending, r.PendingChanged = f.shown, time.Time{}
+		return r
+	}
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
@@ -211,7 +224,7 @@ func divergence(f finding) time.Time {
 	if f.seen.UID != f.record.UID && f.seen.Created.Before(since) {
 		since = f.seen.Created
 	}
-	return latest(since, time.Unix(1, 0).UTC())
+	return latest(since, longAgo())
 }
 
 func latest(a, b time.Time) time.Time {

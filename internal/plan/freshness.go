@@ -98,21 +98,39 @@ func (d *decider) bornAfter() bool {
 // mayBeStale reports, from what is in memory, whether any pod could be certainly stale for a source met for the first
 // time. Pods are no older than their workload.
 func (d *decider) mayBeStale(f finding) bool {
-	if d.in.Policy.OnAdoption == BaselineOnly || f.seen.State != Present {
+	oldest := d.in.Workload.Created
+	switch {
+	case f.seen.State != Present:
+		return false
+	case d.onCreate() && f.seen.Created.Sub(oldest) > grain:
+		return true
+	case d.in.Policy.OnAdoption == BaselineOnly:
 		return false
 	}
-	oldest := d.in.Workload.Created
 	if f.condition == appeared {
 		return !f.use.Optional && f.seen.Created.Sub(oldest) > grain
 	}
-	if d.in.Bootstrap {
+	switch current, taken := d.in.Taken[f.use.Source]; {
+	case d.in.Bootstrap && !taken:
 		return f.seen.NotBefore.Sub(oldest) > grain
+	case d.in.Bootstrap && current:
+		return false
 	}
 	return f.seen.Changed.Sub(oldest) > grain
 }
 
+// onCreate reports whether a source that is younger than a pod is a change. While there was no ledger at all nobody knows
+// what has been done about it.
+func (d *decider) onCreate() bool { return d.in.Policy.OnCreate && !d.in.Bootstrap }
+
 // certainlyStale reports whether the pod started before the content that the source now holds existed.
 func (d *decider) certainlyStale(pod Pod, f finding) bool {
+	if d.onCreate() && !pod.FirstStart.IsZero() && !d.inherits(pod) && f.seen.Created.Sub(pod.FirstStart) > grain {
+		return true
+	}
+	if d.in.Policy.OnAdoption == BaselineOnly {
+		return false
+	}
 	if f.condition == appeared {
 		// Containers do not start without a required source, so these have read one that is gone.
 		return !pod.LastStart.IsZero() && f.seen.Created.Sub(pod.LastStart) > grain
@@ -121,7 +139,7 @@ func (d *decider) certainlyStale(pod Pod, f finding) bool {
 	if start.IsZero() || d.inherits(pod) {
 		return false
 	}
-	if d.in.Bootstrap {
+	if _, taken := d.in.Taken[f.use.Source]; d.in.Bootstrap && !taken {
 		return f.seen.NotBefore.Sub(start) > grain
 	}
 	if !f.seen.NotBefore.IsZero() && start.Sub(f.seen.NotBefore) > backdating {

@@ -32,6 +32,10 @@ type Workload struct {
 	TemplateAnnotations map[string]string
 	// Uses are the sources that pods of the template use.
 	Uses []reference.Use
+	// StakaterHashes are what Stakater Reloader has left in the template, by source; nil if it has left nothing.
+	StakaterHashes map[reference.Source]string
+	// Container is the name of the template's first container.
+	Container string
 	// Template is the keyed digest of the pod template.
 	Template digest.Digest
 	// Value is the template's config digest annotation.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/reference"
 )
 
 // Rule 2 of the design: first sight of a workload or of a source.
@@ -192,6 +193,35 @@ func TestFirstSightInMidRollout(t *testing.T) {
 			s.in.Workload.Rolling = false
 		},
 		want: outcome{Verdict: plan.Restart, Changes: "ConfigMap/app changed", Asked: true},
+	}}.run(t)
+}
+
+// What Stakater Reloader has left in a template counts as much as a ledger, while there is none.
+func TestTakeover(t *testing.T) {
+	left := func(s *scenario, current bool) *scenario {
+		s.in.Bootstrap, s.in.Taken = true, map[reference.Source]bool{tls: current}
+		return s.edit(tls, func(o *plan.Source) { o.Changed = at(-500) })
+	}
+	table{{
+		name: "hash of the present content", reason: "it was restarted for that",
+		given: func(s *scenario) { left(s, true).hasPods(started(-600)) }, want: outcome{Verdict: plan.Baseline},
+	}, {
+		name: "hash of the present content, certificate from after the start", reason: "the hash says more",
+		given: func(s *scenario) { left(s.renewed(-500), true).hasPods(started(-600)) }, want: outcome{Verdict: plan.Baseline},
+	}, {
+		name: "another hash, older pods", reason: "a change that was missed",
+		given: func(s *scenario) { left(s, false).hasPods(started(-600)) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
+		name: "another hash, newer pods", reason: "somebody else rolled out since",
+		given: func(s *scenario) { left(s, false).hasPods(started(-400)) }, want: outcome{Verdict: plan.Baseline, Asked: true},
+	}, {
+		name: "another hash, not its turn", reason: "restarts at first sight are spread",
+		given: func(s *scenario) { left(s, false).hasPods(started(-600)).in.AdoptionReady = false },
+		want:  outcome{Verdict: plan.Throttled, Changes: "Secret/tls changed", Asked: true},
+	}, {
+		name: "no hash", reason: "without a ledger only a certificate proves a pod stale",
+		given: func(s *scenario) { left(s, false).hasPods(started(-600)).in.Taken = nil }, want: outcome{Verdict: plan.Baseline},
 	}}.run(t)
 }
 

@@ -48,12 +48,21 @@ func Restarted(d Decision, now time.Time) *ledger.Entry {
 		record.Written = !record.Pending.IsZero()
 		e.Sources[source] = record
 	}
+	for _, change := range d.Changes {
+		if record := e.Sources[change.Source]; change.Event == Deleted && record.Diverged.IsZero() {
+			record.Diverged = longAgo() // pods are made without it from now on
+			e.Sources[change.Source] = record
+		}
+	}
 	if e.Throttle.Before(now) {
 		e.Throttle = now
 	}
 	e.Throttle = e.Throttle.Add(throttleInterval)
 	return e
 }
+
+// longAgo is a time before everything that may have happened, and none that is unknown.
+func longAgo() time.Time { return time.Unix(1, 0).UTC() }
 
 // throttled returns how long the next restart has to wait.
 func throttled(e *ledger.Entry, now time.Time) time.Duration {

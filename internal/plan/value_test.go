@@ -50,7 +50,7 @@ func TestRestarted(t *testing.T) {
 		Sources: map[reference.Source]ledger.Source{tls: {Pending: digest.Digest{1}}, app: {}},
 	}
 	before := entry.Clone()
-	decision := plan.Decision{Entry: entry, Value: "new"}
+	decision := plan.Decision{Entry: entry, Write: plan.Write{Value: "new"}}
 	got := plan.Restarted(decision, at(10))
 	if diff := cmp.Diff(before, entry); diff != "" {
 		t.Errorf("the record given was changed: (-before +after)\n%s", diff)

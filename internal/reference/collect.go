@@ -11,6 +11,8 @@ import (
 type collector struct {
 	namespace string
 	uses      map[Source]Use
+	// container is the one that is looked at.
+	container string
 }
 
 func (c *collector) add(kind Kind, name string, scope Scope, optional *bool) {
@@ -21,6 +23,9 @@ func (c *collector) add(kind Kind, name string, scope Scope, optional *bool) {
 	use, known := c.uses[source]
 	use.Optional = (optional != nil && *optional) && (!known || use.Optional)
 	use.Source, use.Scope = source, use.Scope.Union(scope)
+	if !known {
+		use.Container = c.container
+	}
 	c.uses[source] = use
 }
 

@@ -76,6 +76,9 @@ type Use struct {
 	Scope Scope
 	// Optional is true if pods start without the source: every reference to it says so.
 	Optional bool
+	// Container is the container that uses it: the first that mounts it, or else the first that has it in its environment;
+	// the first of all if only init containers use it. Init containers end, so nothing is marked on them.
+	Container string
 }
 
 // Of returns what pods of this template in this namespace use, sorted by source, each source once. It looks at
@@ -83,17 +86,26 @@ type Use struct {
 // that no container mounts shows nothing to anybody and does not count.
 func Of(namespace string, spec *corev1.PodSpec) []Use {
 	c := collector{namespace: namespace, uses: map[Source]Use{}}
-	mounts := map[string][]corev1.VolumeMount{}
-	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+	mounts, mounter := map[string][]corev1.VolumeMount{}, map[string]string{}
+	for _, containers := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
 		for i := range containers {
-			c.environment(&containers[i])
 			for _, m := range containers[i].VolumeMounts {
+				if len(mounts[m.Name]) == 0 {
+					mounter[m.Name] = marked(spec, containers[i].Name)
+				}
 				mounts[m.Name] = append(mounts[m.Name], m)
 			}
 		}
 	}
 	for i := range spec.Volumes {
+		c.container = mounter[spec.Volumes[i].Name]
 		c.volume(&spec.Volumes[i], mounts[spec.Volumes[i].Name])
+	}
+	for _, containers := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
+		for i := range containers {
+			c.container = marked(spec, containers[i].Name)
+			c.environment(&containers[i])
+		}
 	}
 	uses := make([]Use, 0, len(c.uses))
 	for _, u := range c.uses {
@@ -101,6 +113,19 @@ func Of(namespace string, spec *corev1.PodSpec) []Use {
 	}
 	slices.SortFunc(uses, func(a, b Use) int { return a.Source.Compare(b.Source) })
 	return uses
+}
+
+// marked is the container itself, or the first container for one that is none of the containers.
+func marked(spec *corev1.PodSpec, name string) string {
+	for i := range spec.Containers {
+		if spec.Containers[i].Name == name {
+			return name
+		}
+	}
+	if len(spec.Containers) == 0 {
+		return ""
+	}
+	return spec.Containers[0].Name
 }
 
 // Sources lists the sources of the uses, in their order.

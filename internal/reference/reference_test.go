@@ -355,3 +355,29 @@ func TestSource(t *testing.T) {
 		}
 	}
 }
+
+// Which container is marked for a source: one that mounts it comes before one that has it in its environment, and the
+// first container stands in for init containers, which end.
+func TestContainer(t *testing.T) {
+	volume := corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "tls"}}}
+	mount := []corev1.VolumeMount{{Name: "v", MountPath: "/tls"}}
+	env := []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "tls"}}}}
+	for want, spec := range map[string]corev1.PodSpec{
+		"mounts": {Volumes: []corev1.Volume{volume}, Containers: []corev1.Container{{Name: "reads", EnvFrom: env}, {Name: "mounts", VolumeMounts: mount}, {Name: "too", VolumeMounts: mount}}},
+		"reads":  {Containers: []corev1.Container{{Name: "first"}, {Name: "reads", EnvFrom: env}, {Name: "too", EnvFrom: env}}},
+		"first of the mounter in init": {
+			Volumes: []corev1.Volume{volume}, InitContainers: []corev1.Container{{Name: "init", VolumeMounts: mount}},
+			Containers: []corev1.Container{{Name: "first of the mounter in init"}, {Name: "reads", EnvFrom: env}},
+		},
+		"first of the reader in init": {
+			InitContainers: []corev1.Container{{Name: "init", EnvFrom: env}}, Containers: []corev1.Container{{Name: "first of the reader in init"}, {Name: "other"}},
+		},
+		"reads, as init does": {
+			InitContainers: []corev1.Container{{Name: "init", EnvFrom: env}}, Containers: []corev1.Container{{Name: "first"}, {Name: "reads, as init does", EnvFrom: env}},
+		},
+	} {
+		if uses := reference.Of("apps", &spec); len(uses) != 1 || uses[0].Container != want {
+			t.Errorf("%+v, want container %q", uses, want)
+		}
+	}
+}

@@ -8,16 +8,19 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 )
 
 // object is what is kept of a Secret or ConfigMap. It never changes once made.
 type object struct {
 	source   reference.Source
 	observed plan.Source
+	marks    selection.Marks
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.
@@ -30,16 +33,18 @@ func (o *object) GetObjectMeta() metav1.Object {
 
 // keep digests the data of a Secret or ConfigMap and lets go of it. It returns what it made before as it is, and
 // anything else too: a transform that fails would drop the object, or a whole list.
-func keep(key digest.Key) func(any) any {
+func keep(key digest.Key, annotations selection.Annotations, selected labels.Selector) func(any) any {
 	return func(from any) any {
 		switch o := from.(type) {
 		case *corev1.Secret:
 			kept := newObject(reference.Secret, &o.ObjectMeta, o.Immutable)
+			kept.marks = marks(&o.ObjectMeta, annotations, selected)
 			kept.observed.Content = key.Content(kept.source, o.Data, nil)
 			kept.observed.NotBefore, kept.observed.NotAfter = validity(o.Data[corev1.TLSCertKey])
 			return kept
 		case *corev1.ConfigMap:
 			kept := newObject(reference.ConfigMap, &o.ObjectMeta, o.Immutable)
+			kept.marks = marks(&o.ObjectMeta, annotations, selected)
 			kept.observed.Content = key.Content(kept.source, o.BinaryData, o.Data)
 			return kept
 		default:
@@ -58,6 +63,13 @@ func newObject(kind reference.Kind, meta *metav1.ObjectMeta, immutable *bool) *o
 	}
 	o.observed.Changed, o.observed.Manager = lastDataWrite(meta.ManagedFields)
 	return o
+}
+
+// marks are what the annotations say. A source that is not selected by its labels counts as ignored.
+func marks(meta *metav1.ObjectMeta, annotations selection.Annotations, selected labels.Selector) selection.Marks {
+	m := selection.ReadMarks(annotations, meta.Annotations)
+	m.Ignored = m.Ignored || selected != nil && !selected.Matches(labels.Set(meta.Labels))
+	return m
 }
 
 // lastDataWrite returns when, and by which field manager, an object's data was last written, as its managed fields tell.

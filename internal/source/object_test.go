@@ -20,6 +20,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 )
 
 // clock is a moment in whole seconds, as the API server stamps objects.
@@ -55,7 +56,7 @@ func TestKeepSecret(t *testing.T) {
 		ObjectMeta: meta("tls"), Immutable: ptr.To(true), Data: map[string][]byte{"a": []byte("clear-text-data"), "b": nil},
 	}
 	s.ManagedFields = []metav1.ManagedFieldsEntry{wrote("cert-manager", "f:data", clock.Add(time.Minute))}
-	kept, ok := keep(key)(s).(*object)
+	kept, ok := keep(key, selection.Defaults().Annotations, nil)(s).(*object)
 	if !ok {
 		t.Fatalf("kept %T", kept)
 	}
@@ -84,7 +85,7 @@ func TestKeepConfigMap(t *testing.T) {
 	c := &corev1.ConfigMap{
 		ObjectMeta: meta("settings"), Data: map[string]string{"text": "1"}, BinaryData: map[string][]byte{"bytes": {1}},
 	}
-	kept, ok := keep(key)(c).(*object)
+	kept, ok := keep(key, selection.Defaults().Annotations, nil)(c).(*object)
 	if !ok {
 		t.Fatalf("kept %T", kept)
 	}
@@ -102,7 +103,7 @@ func TestKeepConfigMap(t *testing.T) {
 
 // client-go transforms the objects of a streamed first list twice.
 func TestKeepTwice(t *testing.T) {
-	keep := keep(testKey(t))
+	keep := keep(testKey(t), selection.Defaults().Annotations, nil)
 	for _, from := range []any{
 		&corev1.Secret{ObjectMeta: meta("tls"), Data: map[string][]byte{"a": []byte("1")}},
 		&corev1.ConfigMap{ObjectMeta: meta("settings"), Data: map[string]string{"a": "1"}},
@@ -190,7 +191,7 @@ func TestKeepReadsTheCertificate(t *testing.T) {
 	s := &corev1.Secret{ObjectMeta: meta("tls"), Data: map[string][]byte{
 		"ca.crt": []byte(newCertificate(t, clock.Add(-1000*time.Hour))), "tls.crt": []byte(newCertificate(t, clock)),
 	}}
-	observed := keep(testKey(t))(s).(*object).observed
+	observed := keep(testKey(t), selection.Defaults().Annotations, nil)(s).(*object).observed
 	if !observed.NotBefore.Equal(clock) || !observed.NotAfter.Equal(clock.Add(day)) {
 		t.Errorf("valid from %s to %s", observed.NotBefore, observed.NotAfter)
 	}

@@ -12,6 +12,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
@@ -75,7 +76,8 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	changed := make(chan struct{}, 100)
 	store, err := New(Options{
 		Log: logr.Discard(), Scope: watch.AllNamespaces(), Client: watchtest.Stream(t, versions).CoreV1().RESTClient(),
-		Codec: clientgoscheme.ParameterCodec, Key: testKey(t), Now: func() time.Time { return clock },
+		Codec: clientgoscheme.ParameterCodec, Key: testKey(t), Selection: selection.Defaults(),
+		Now: func() time.Time { return clock },
 		Changed: func(_ reference.Source, initial bool) {
 			if !initial {
 				changed <- struct{}{}

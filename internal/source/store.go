@@ -3,6 +3,7 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -11,12 +12,15 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
@@ -26,7 +30,13 @@ const (
 
 	// liveness is how far a change's time may be from the controller's clock for it to count as seen when it happened.
 	liveness = 10 * time.Second
+
+	// keepGone is how long it is known when a source went away: longer than any change settles.
+	keepGone = 5 * time.Minute
 )
+
+// ErrKind is returned for a kind of source that is not supported.
+var ErrKind = errors.New("unsupported kind of source")
 
 // Options are what a Store needs.
 type Options struct {
@@ -36,11 +46,16 @@ type Options struct {
 	Client rest.Interface
 	Codec  runtime.ParameterCodec
 	Key    digest.Key
+	// Selection says which kinds are watched, and by which annotations sources are marked.
+	Selection selection.Settings
+	// Labels select the sources that count. The others are watched all the same: by what a narrower watch tells, one that
+	// is not selected any more looks like one that was deleted.
+	Labels labels.Selector
 	// Exclude is a label selector of ConfigMaps that are left out by the API server: the controller's own.
 	Exclude string
 	// Now is the controller's clock.
 	Now func() time.Time
-	// Changed is told of every source whose content changed, appeared or went away. Initial is true while the first
+	// Changed is told of every source whose content or marks changed, that appeared or went away. Initial is true while the first
 	// list is read. It must not block.
 	Changed func(source reference.Source, initial bool)
 }
@@ -52,20 +67,29 @@ type Store struct {
 
 	mu     sync.RWMutex
 	states map[reference.Source]plan.Source
+	// gone is when sources went away, of those that did so lately: what settles is told by it.
+	gone map[reference.Source]time.Time
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{Group: watch.Group{}, options: options, states: map[reference.Source]plan.Source{}}
-	for kind, resource := range map[reference.Kind]watch.Resource{
+	s := &Store{Group: watch.Group{}, options: options, states: map[reference.Source]plan.Source{}, gone: map[reference.Source]time.Time{}}
+	resources := map[reference.Kind]watch.Resource{
 		reference.Secret: {Name: "secrets", Object: &corev1.Secret{}, Select: func(o *metav1.ListOptions) {
 			o.FieldSelector = helmReleases
 		}},
 		reference.ConfigMap: {Name: "configmaps", Object: &corev1.ConfigMap{}, Select: func(o *metav1.ListOptions) {
 			o.LabelSelector = options.Exclude
 		}},
-	} {
-		resource.Client, resource.Codec, resource.Keep = options.Client, options.Codec, keep(options.Key)
+	}
+	for _, kind := range options.Selection.Kinds {
+		resource, watched := resources[kind]
+		if !watched {
+			return nil, fmt.Errorf("preparing sources: %w: %s", ErrKind, kind)
+		}
+		resource.Client, resource.Codec = options.Client, options.Codec
+		resource.Keep = keep(options.Key, options.Selection.Annotations, options.Labels)
+		resource.Indexers = cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 		informers, err := watch.New(options.Log, options.Scope, resource, s)
 		if err != nil {
 			return nil, fmt.Errorf("preparing sources: %w", err)
@@ -79,8 +103,9 @@ func New(options Options) (*Store, error) {
 func (s *Store) Get(source reference.Source) plan.Source {
 	s.mu.RLock()
 	observed, found := s.states[source]
+	gone := s.gone[source]
 	s.mu.RUnlock()
-	_, exists, known := s.Group[string(source.Kind)].Get(source.Namespace, source.Name)
+	_, exists, known := s.get(source)
 	switch {
 	case !known:
 		return plan.Source{State: plan.Unknown}
@@ -89,8 +114,41 @@ func (s *Store) Get(source reference.Source) plan.Source {
 	case exists: // in the informer's store, its event still under way
 		return plan.Source{State: plan.Unknown}
 	default:
-		return plan.Source{State: plan.Absent}
+		return plan.Source{State: plan.Absent, SeenAt: gone}
 	}
+}
+
+// get returns what the informers keep. Of a kind that is not watched there is nothing.
+func (s *Store) get(source reference.Source) (kept any, exists, known bool) {
+	informers, watched := s.Group[string(source.Kind)]
+	if !watched {
+		return nil, false, true
+	}
+	return informers.Get(source.Namespace, source.Name)
+}
+
+// Marks returns what a source's annotations say; nothing for one that is not there, or not known.
+func (s *Store) Marks(source reference.Source) selection.Marks {
+	kept, _, _ := s.get(source)
+	if o, ok := kept.(*object); ok {
+		return o.marks
+	}
+	return selection.Marks{}
+}
+
+// Names lists the names of the sources of a kind in a namespace.
+func (s *Store) Names(kind reference.Kind, namespace string) []string {
+	informers, watched := s.Group[string(kind)]
+	if !watched {
+		return nil
+	}
+	var names []string
+	for _, kept := range informers.ByIndex(cache.NamespaceIndex, namespace) {
+		if o, ok := kept.(*object); ok {
+			names = append(names, o.source.Name)
+		}
+	}
+	return names
 }
 
 // Added implements watch.Handler.
@@ -121,7 +179,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
 		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns
 		s.set(newer.source, observed)
-		if known.Immutable != observed.Immutable { // should it be replaced, that is to be known
+		if known.Immutable != observed.Immutable || older.marks != newer.marks { // both are to be known at once
 			s.options.Changed(newer.source, false)
 		}
 		return
@@ -146,8 +204,11 @@ func (s *Store) Deleted(kept any) {
 	if !ok {
 		return
 	}
+	now := s.options.Now()
 	s.mu.Lock()
 	delete(s.states, o.source)
+	maps.DeleteFunc(s.gone, func(_ reference.Source, at time.Time) bool { return now.Sub(at) > keepGone })
+	s.gone[o.source] = now
 	s.mu.Unlock()
 	s.options.Changed(o.source, false)
 }
@@ -156,6 +217,7 @@ func (s *Store) set(source reference.Source, observed plan.Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.states[source] = observed
+	delete(s.gone, source)
 }
 
 // live reports whether the change is so recent that it was seen as it happened, and not by a watch that lagged behind.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -8,12 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
@@ -36,7 +40,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, key: testKey(t), now: clock.Add(time.Hour)}
 	store, err := New(Options{
-		Log: logr.Discard(), Scope: watch.AllNamespaces(), Codec: clientgoscheme.ParameterCodec, Key: f.key,
+		Log: logr.Discard(), Scope: watch.AllNamespaces(), Codec: clientgoscheme.ParameterCodec, Key: f.key, Selection: selection.Defaults(),
 		Now: func() time.Time { return f.now },
 		Changed: func(s reference.Source, initial bool) {
 			f.told = append(f.told, told{s.Name, initial})
@@ -56,7 +60,7 @@ func (f *fixture) object(version string, data map[string][]byte, written time.Ti
 	if !written.IsZero() {
 		s.ManagedFields = []metav1.ManagedFieldsEntry{wrote("writer", "f:data", written)}
 	}
-	return keep(f.key)(s).(*object)
+	return keep(f.key, selection.Defaults().Annotations, nil)(s).(*object)
 }
 
 func (f *fixture) state() plan.Source {
@@ -236,6 +240,81 @@ func TestDeleted(t *testing.T) {
 		t.Errorf("observed %+v", got)
 	}
 	f.wantTold(told{"tls", false})
+	tls := kept.source
+	if got := f.store.gone[tls]; !got.Equal(f.now) {
+		t.Errorf("gone since %s", got)
+	}
+
+	other := *kept
+	other.source.Name = "other"
+	f.now = f.now.Add(keepGone + time.Second)
+	f.store.Deleted(&other)
+	if _, known := f.store.gone[tls]; known || len(f.store.gone) != 1 {
+		t.Errorf("gone: %v, want just the last", f.store.gone)
+	}
+	f.store.Added(&other, watch.Watched)
+	if len(f.store.gone) != 0 {
+		t.Errorf("gone: %v, and it is there", f.store.gone)
+	}
+}
+
+// Marks change without the content, and concern everybody who uses the source.
+func TestMarks(t *testing.T) {
+	tests := map[string]struct {
+		labels      labels.Selector
+		annotations map[string]string
+		want        selection.Marks
+	}{
+		"none":               {nil, nil, selection.Marks{}},
+		"ignored":            {nil, map[string]string{v1alpha1.IgnoreAnnotation: "true"}, selection.Marks{Ignored: true}},
+		"matched":            {nil, map[string]string{v1alpha1.MatchAnnotation: "true"}, selection.Marks{Matched: true}},
+		"selected by labels": {labels.SelectorFromSet(labels.Set{"a": "b"}), nil, selection.Marks{}},
+		"left out by labels": {labels.SelectorFromSet(labels.Set{"a": "c"}), nil, selection.Marks{Ignored: true}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			secret, configMap := &corev1.Secret{ObjectMeta: meta("tls")}, &corev1.ConfigMap{ObjectMeta: meta("tls")}
+			for _, from := range []metav1.Object{secret, configMap} {
+				from.SetAnnotations(test.annotations)
+				from.SetLabels(map[string]string{"a": "b"})
+				kept := keep(testKey(t), selection.Defaults().Annotations, test.labels)(from).(*object)
+				if kept.marks != test.want {
+					t.Errorf("%T: %+v, want %+v", from, kept.marks, test.want)
+				}
+			}
+		})
+	}
+	t.Run("told", func(t *testing.T) {
+		f := newFixture(t)
+		before := f.object("1", data("a", "1"), f.now)
+		after := *before
+		after.marks.Ignored = true
+		f.store.Added(before, watch.Initial)
+		f.told = nil
+		f.store.Updated(before, &after, watch.Watched)
+		f.wantTold(told{"tls", false})
+	})
+}
+
+// Of a kind that is left out there is nothing, and nothing of it is unknown.
+func TestKindsThatAreLeftOut(t *testing.T) {
+	settings := selection.Defaults()
+	settings.Kinds = nil
+	store, err := New(Options{Log: logr.Discard(), Scope: watch.AllNamespaces(), Codec: clientgoscheme.ParameterCodec, Key: testKey(t), Selection: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls := reference.Source{Kind: reference.Secret, Namespace: "apps", Name: "tls"}
+	if got := store.Get(tls); got.State != plan.Absent {
+		t.Errorf("observed %+v", got)
+	}
+	if names, marks := store.Names(reference.Secret, "apps"), store.Marks(tls); len(names) != 0 || marks != (selection.Marks{}) {
+		t.Errorf("names %v, marks %+v", names, marks)
+	}
+	settings.Kinds = []reference.Kind{"Route"}
+	if _, err := New(Options{Selection: settings}); !errors.Is(err, ErrKind) {
+		t.Errorf("error %v", err)
+	}
 }
 
 func TestForeignObjectsAreIgnored(t *testing.T) {

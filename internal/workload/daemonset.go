@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
@@ -23,9 +22,9 @@ func daemonSet() Kind {
 	}
 }
 
-func observeDaemonSet(o client.Object, key digest.Key) plan.Workload {
+func observeDaemonSet(o client.Object, by Observer) plan.Workload {
 	set := o.(*appsv1.DaemonSet)
-	w := describe(appsv1.SchemeGroupVersion, daemonSetKind, &set.ObjectMeta, &set.Spec.Template, key)
+	w := describe(appsv1.SchemeGroupVersion, daemonSetKind, &set.ObjectMeta, &set.Spec.Template, by)
 	s := set.Status
 	w.ObservedGeneration, w.Replicas = s.ObservedGeneration, s.DesiredNumberScheduled
 	w.Rolling = s.ObservedGeneration < set.Generation || s.UpdatedNumberScheduled < s.DesiredNumberScheduled

@@ -40,7 +40,7 @@ func TestObserveDaemonSet(t *testing.T) {
 		d.Annotations = map[string]string{v1alpha1.AutoAnnotation: "true", "a": "b"}
 		d.Spec.Template.Annotations = map[string]string{v1alpha1.ConfigDigestAnnotation: "value"}
 	})
-	got := observeDaemonSet(d, testKey(t))
+	got := observeDaemonSet(d, Observer{Key: testKey(t)})
 	if got.Template.IsZero() || got.Progress == "" {
 		t.Error("the template has no digest, or the rollout no progress")
 	}
@@ -51,8 +51,10 @@ func TestObserveDaemonSet(t *testing.T) {
 		TemplateAnnotations: map[string]string{v1alpha1.ConfigDigestAnnotation: "value"},
 		Uses: []reference.Use{{
 			Source: reference.Source{Kind: reference.Secret, Namespace: "apps", Name: "password"}, Scope: reference.Scope{All: true},
+			Container: "app",
 		}},
-		Template: got.Template, Value: "value", Replicas: 4, Progress: got.Progress,
+		Container: "app",
+		Template:  got.Template, Value: "value", Replicas: 4, Progress: got.Progress,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)
@@ -103,7 +105,7 @@ func TestDaemonSetRolling(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := observeDaemonSet(agent(test.change), testKey(t))
+			got := observeDaemonSet(agent(test.change), Observer{Key: testKey(t)})
 			if got.Rolling != test.rolling || got.Replicas != test.pods || got.Held != test.held {
 				t.Errorf("rolling %t, pods %d, held by %q; want %t, %d, %q", got.Rolling, got.Replicas, got.Held, test.rolling, test.pods, test.held)
 			}
@@ -114,19 +116,19 @@ func TestDaemonSetRolling(t *testing.T) {
 // Progress moves with every step of a rollout, and with nothing else.
 func TestDaemonSetProgress(t *testing.T) {
 	key := testKey(t)
-	before := observeDaemonSet(agent(), key).Progress
+	before := observeDaemonSet(agent(), Observer{Key: key}).Progress
 	for name, step := range map[string]func(*appsv1.DaemonSet){
 		"observed": func(d *appsv1.DaemonSet) { d.Status.ObservedGeneration++ },
 		"current":  func(d *appsv1.DaemonSet) { d.Status.CurrentNumberScheduled-- },
 		"updated":  func(d *appsv1.DaemonSet) { d.Status.UpdatedNumberScheduled-- },
 		"ready":    func(d *appsv1.DaemonSet) { d.Status.NumberReady-- },
 	} {
-		if observeDaemonSet(agent(step), key).Progress == before {
+		if observeDaemonSet(agent(step), Observer{Key: key}).Progress == before {
 			t.Errorf("%s: no progress", name)
 		}
 	}
 	other := agent(func(d *appsv1.DaemonSet) { d.ResourceVersion, d.Labels = "8", map[string]string{"a": "b"} })
-	if observeDaemonSet(other, key).Progress != before {
+	if observeDaemonSet(other, Observer{Key: key}).Progress != before {
 		t.Error("a label is no progress")
 	}
 }

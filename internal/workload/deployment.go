@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
@@ -30,9 +29,9 @@ func deployment() Kind {
 	}
 }
 
-func observeDeployment(o client.Object, key digest.Key) plan.Workload {
+func observeDeployment(o client.Object, by Observer) plan.Workload {
 	d := o.(*appsv1.Deployment)
-	w := describe(appsv1.SchemeGroupVersion, deploymentKind, &d.ObjectMeta, &d.Spec.Template, key)
+	w := describe(appsv1.SchemeGroupVersion, deploymentKind, &d.ObjectMeta, &d.Spec.Template, by)
 	w.ObservedGeneration = d.Status.ObservedGeneration
 	w.Replicas = 1 // the API's default
 	if d.Spec.Replicas != nil {

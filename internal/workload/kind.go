@@ -25,11 +25,18 @@ type Kind struct {
 	// New makes an empty object to decode into.
 	New func() client.Object
 	// Observe keeps what a decision needs of an object that New made.
-	Observe func(object client.Object, key digest.Key) plan.Workload
+	Observe func(object client.Object, by Observer) plan.Workload
 	// Selector is the label selector of the object's pods.
 	Selector func(object client.Object) *metav1.LabelSelector
 	// Revisions lists the versions of the template that the workload's controller keeps.
 	Revisions func(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error)
+}
+
+// Observer is what it takes to observe a workload beside the object.
+type Observer struct {
+	Key digest.Key
+	// Annotations are the keys that are kept beside those in Stakater Reloader's domain and in ours.
+	Annotations []string
 }
 
 // Owner is how the pods and revisions of a workload are found.

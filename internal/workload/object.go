@@ -3,6 +3,7 @@ package workload
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 )
 
 // object is what is kept of a workload in memory. It never changes once made.
@@ -22,6 +24,7 @@ type object struct {
 	observed plan.Workload
 	// selector of its pods, as text.
 	selector string
+	rules    selection.Rules
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.
@@ -33,26 +36,35 @@ func (o *object) GetObjectMeta() metav1.Object {
 }
 
 // describe is the part of an observation that all kinds share: metadata and pod template.
-func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, key digest.Key) plan.Workload {
+func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, by Observer) plan.Workload {
 	manager, applied := applier(meta.ManagedFields)
+	uses := reference.Of(meta.Namespace, &template.Spec)
 	return plan.Workload{
 		Workload:   ledger.Workload{Kind: kind, Namespace: meta.Namespace, Name: meta.Name},
 		APIVersion: version.String(), UID: meta.UID, ResourceVersion: meta.ResourceVersion,
 		Generation: meta.Generation, Created: meta.CreationTimestamp.UTC(),
-		Annotations: own(meta.Annotations), TemplateAnnotations: own(template.Annotations),
-		Uses:     reference.Of(meta.Namespace, &template.Spec),
-		Template: templateDigest(template, key),
+		Annotations: by.own(meta.Annotations), TemplateAnnotations: by.own(template.Annotations),
+		Container: firstContainer(&template.Spec),
+		Uses:      uses, StakaterHashes: stakaterHashes(meta.Namespace, template, uses),
+		Template: templateDigest(template, by.Key),
 		Value:    template.Annotations[v1alpha1.ConfigDigestAnnotation],
 		Manager:  manager, Applied: applied,
 	}
 }
 
+func firstContainer(spec *corev1.PodSpec) string {
+	if len(spec.Containers) == 0 {
+		return ""
+	}
+	return spec.Containers[0].Name
+}
+
 // own keeps Reloader's annotations, Stakater's included, and lets go of the rest, which may be large or secret.
-func own(annotations map[string]string) map[string]string {
+func (by Observer) own(annotations map[string]string) map[string]string {
 	const stakater, ours = "reloader.stakater.com/", "reloader.contrib.fluxcd.io/"
 	kept := maps.Clone(annotations)
 	maps.DeleteFunc(kept, func(key, _ string) bool {
-		return !strings.Contains(key, stakater) && !strings.HasPrefix(key, ours)
+		return !strings.Contains(key, stakater) && !strings.HasPrefix(key, ours) && !slices.Contains(by.Annotations, key)
 	})
 	if len(kept) == 0 {
 		return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 )
 
 // clock is a moment in whole seconds, as the API server stamps objects.
@@ -67,7 +68,7 @@ func TestObserve(t *testing.T) {
 		}
 		d.Spec.Template.Annotations = map[string]string{v1alpha1.ConfigDigestAnnotation: "value", "prometheus.io/scrape": "true"}
 	})
-	got := observeDeployment(d, testKey(t))
+	got := observeDeployment(d, Observer{Key: testKey(t)})
 	if got.Template.IsZero() {
 		t.Error("the template has no digest")
 	}
@@ -78,8 +79,10 @@ func TestObserve(t *testing.T) {
 		TemplateAnnotations: map[string]string{v1alpha1.ConfigDigestAnnotation: "value"},
 		Uses: []reference.Use{{
 			Source: reference.Source{Kind: reference.Secret, Namespace: "apps", Name: "password"}, Scope: reference.Scope{All: true},
+			Container: "app",
 		}},
-		Template: got.Template, Value: "value", Replicas: 2, Progress: got.Progress,
+		Container: "app",
+		Template:  got.Template, Value: "value", Replicas: 2, Progress: got.Progress,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)
@@ -103,7 +106,7 @@ func TestOwnAnnotations(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := len(test.from)
-			if diff := cmp.Diff(test.want, own(test.from)); diff != "" {
+			if diff := cmp.Diff(test.want, (Observer{}).own(test.from)); diff != "" {
 				t.Errorf("kept (-want +got):\n%s", diff)
 			}
 			if len(test.from) != before {
@@ -138,7 +141,7 @@ func TestRolling(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := observeDeployment(web(test.change), testKey(t)).Rolling; got != test.want {
+			if got := observeDeployment(web(test.change), Observer{Key: testKey(t)}).Rolling; got != test.want {
 				t.Errorf("rolling %t, want %t", got, test.want)
 			}
 		})
@@ -147,10 +150,10 @@ func TestRolling(t *testing.T) {
 
 func TestHeld(t *testing.T) {
 	paused := web(func(d *appsv1.Deployment) { d.Spec.Paused = true })
-	if got := observeDeployment(paused, testKey(t)).Held; got != plan.HeldPaused {
+	if got := observeDeployment(paused, Observer{Key: testKey(t)}).Held; got != plan.HeldPaused {
 		t.Errorf("held by %q", got)
 	}
-	if got := observeDeployment(web(), testKey(t)).Held; got != "" {
+	if got := observeDeployment(web(), Observer{Key: testKey(t)}).Held; got != "" {
 		t.Errorf("held by %q", got)
 	}
 }
@@ -158,7 +161,7 @@ func TestHeld(t *testing.T) {
 // Progress moves with every step of a rollout, and with nothing else.
 func TestProgress(t *testing.T) {
 	key := testKey(t)
-	before := observeDeployment(web(), key).Progress
+	before := observeDeployment(web(), Observer{Key: key}).Progress
 	for name, step := range map[string]func(*appsv1.Deployment){
 		"observed":  func(d *appsv1.Deployment) { d.Status.ObservedGeneration++ },
 		"replicas":  func(d *appsv1.Deployment) { d.Status.Replicas++ },
@@ -166,32 +169,32 @@ func TestProgress(t *testing.T) {
 		"ready":     func(d *appsv1.Deployment) { d.Status.ReadyReplicas-- },
 		"available": func(d *appsv1.Deployment) { d.Status.AvailableReplicas-- },
 	} {
-		if observeDeployment(web(step), key).Progress == before {
+		if observeDeployment(web(step), Observer{Key: key}).Progress == before {
 			t.Errorf("%s: no progress", name)
 		}
 	}
 	other := web(func(d *appsv1.Deployment) { d.ResourceVersion, d.Labels = "8", map[string]string{"a": "b"} })
-	if observeDeployment(other, key).Progress != before {
+	if observeDeployment(other, Observer{Key: key}).Progress != before {
 		t.Error("a label is no progress")
 	}
 }
 
 func TestTemplateDigest(t *testing.T) {
 	key := testKey(t)
-	before := observeDeployment(web(), key).Template
-	if again := observeDeployment(web(), key).Template; again != before {
+	before := observeDeployment(web(), Observer{Key: key}).Template
+	if again := observeDeployment(web(), Observer{Key: key}).Template; again != before {
 		t.Error("the same template has another digest")
 	}
 	for name, change := range map[string]func(*appsv1.Deployment){
 		"image":      func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:2" },
 		"annotation": func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"a": "b"} },
 	} {
-		if observeDeployment(web(change), key).Template == before {
+		if observeDeployment(web(change), Observer{Key: key}).Template == before {
 			t.Errorf("%s: the digest is the same", name)
 		}
 	}
 	scaled := web(func(d *appsv1.Deployment) { d.Spec.Replicas, d.Labels = ptr.To(int32(9)), map[string]string{"a": "b"} })
-	if observeDeployment(scaled, key).Template != before {
+	if observeDeployment(scaled, Observer{Key: key}).Template != before {
 		t.Error("scaling changes no template")
 	}
 }
@@ -232,7 +235,7 @@ func TestApplier(t *testing.T) {
 
 // client-go transforms the objects of a streamed first list twice.
 func TestKeepTwice(t *testing.T) {
-	keep := keep(deployment(), testKey(t))
+	keep := keep(deployment(), selection.Defaults(), Observer{Key: testKey(t)})
 	once := keep(web())
 	if twice := keep(once); twice != once {
 		t.Errorf("the second time gives %v, want %v", twice, once)
@@ -244,7 +247,7 @@ func TestKeepTwice(t *testing.T) {
 }
 
 func TestIndexBySource(t *testing.T) {
-	kept := keep(deployment(), testKey(t))(web())
+	kept := keep(deployment(), selection.Defaults(), Observer{Key: testKey(t)})(web())
 	keys, err := indexBySource(kept)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
@@ -107,7 +108,7 @@ func newStore(t *testing.T, objects ...client.Object) *Store {
 	s, err := New(Options{
 		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec,
 		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return nil, nil },
-		Reader: c, Writer: c, Key: testKey(t), Changed: func(ledger.Workload, bool) {},
+		Reader: c, Writer: c, Key: testKey(t), Selection: selection.Defaults(), Changed: func(ledger.Workload, bool) {},
 	})
 	if err != nil {
 		t.Fatal(err)

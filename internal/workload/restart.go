@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,37 +35,25 @@ func (s *Store) Live(ctx context.Context, name ledger.Workload) (plan.Workload, 
 	if err := s.options.Reader.Get(ctx, client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, object); err != nil {
 		return plan.Workload{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return kind.Observe(object, s.options.Key), nil
+	return kind.Observe(object, s.observer), nil
 }
 
-// Restart writes the value to the pod template in one server-side apply, on the condition that the workload is still the
-// object and the version that was decided on: neither is a deleted one made again, nor somebody's last change missed.
-// It returns the workload as it is afterwards, with ErrStripped too. Errors are ErrConflict, ErrGone, ErrStripped or the
-// API server's.
-func (s *Store) Restart(ctx context.Context, w plan.Workload, value string) (plan.Workload, error) {
+// Restart writes to the pod template in one request, on the condition that the workload is still the object and the
+// version that was decided on: neither is a deleted one made again, nor somebody's last change missed. It returns the
+// workload as it is afterwards, with ErrStripped too. Errors are ErrConflict, ErrGone, ErrStripped or the API server's.
+func (s *Store) Restart(ctx context.Context, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	kind, err := s.kind(w.Workload)
 	if err != nil {
 		return plan.Workload{}, err
 	}
-	// Built by hand: a typed struct would own its zero fields.
-	body, err := json.Marshal(map[string]any{
-		"apiVersion": kind.Version.String(),
-		"kind":       kind.Name,
-		"metadata": map[string]any{
-			"name": w.Name, "namespace": w.Namespace, "uid": w.UID, "resourceVersion": w.ResourceVersion,
-		},
-		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
-			"annotations": map[string]string{v1alpha1.ConfigDigestAnnotation: value},
-		}}},
-	})
+	patch, options, err := restartPatch(kind, w, write)
 	if err != nil {
 		return plan.Workload{}, fmt.Errorf("encoding the restart of %s: %w", w.Workload, err)
 	}
 	object := kind.New()
 	object.SetNamespace(w.Namespace)
 	object.SetName(w.Name)
-	err = s.options.Writer.Patch(ctx, object, client.RawPatch(types.ApplyPatchType, body),
-		client.ForceOwnership, client.FieldOwner(v1alpha1.FieldManager))
+	err = s.options.Writer.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
 	switch {
 	case apierrors.IsConflict(err):
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w: %w", w.Workload, ErrConflict, err)
@@ -73,11 +62,59 @@ func (s *Store) Restart(ctx context.Context, w plan.Workload, value string) (pla
 	case err != nil:
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w", w.Workload, err)
 	}
-	after := kind.Observe(object, s.options.Key)
-	if after.Value != value {
+	after := kind.Observe(object, s.observer)
+	if after.Value != write.Value {
 		return after, fmt.Errorf("restarting %s: %w", w.Workload, ErrStripped)
 	}
 	return after, nil
+}
+
+// restartPatch is a server-side apply of annotations. Variables are merged into the list of a container's, which an apply
+// by us cannot do without owning its container: then everything is one strategic merge. Both are built by hand: a typed
+// struct would own its zero fields.
+func restartPatch(kind Kind, w plan.Workload, write plan.Write) (client.Patch, []client.PatchOption, error) {
+	annotations := map[string]string{v1alpha1.ConfigDigestAnnotation: write.Value}
+	if write.ReloadedFrom != "" {
+		annotations[v1alpha1.LastReloadedFromAnnotation] = write.ReloadedFrom
+	}
+	template := map[string]any{"metadata": map[string]any{"annotations": annotations}}
+	if len(write.Variables) > 0 {
+		template["spec"] = map[string]any{"containers": containers(write.Variables)}
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": kind.Version.String(),
+		"kind":       kind.Name,
+		"metadata": map[string]any{
+			"name": w.Name, "namespace": w.Namespace, "uid": w.UID, "resourceVersion": w.ResourceVersion,
+		},
+		"spec": map[string]any{"template": template},
+	})
+	if len(write.Variables) > 0 {
+		return client.RawPatch(types.StrategicMergePatchType, body), nil, err
+	}
+	return client.RawPatch(types.ApplyPatchType, body), []client.PatchOption{client.ForceOwnership}, err
+}
+
+// containers are the variables as a strategic merge of containers sets them, and takes away those without a value.
+func containers(variables []plan.Variable) []any {
+	var list []any
+	for i, v := range variables {
+		if slices.ContainsFunc(variables[:i], func(other plan.Variable) bool { return other.Container == v.Container }) {
+			continue
+		}
+		var env []any
+		for _, of := range variables {
+			switch {
+			case of.Container != v.Container:
+			case of.Value == "":
+				env = append(env, map[string]any{"name": of.Name, "$patch": "delete"})
+			default:
+				env = append(env, map[string]any{"name": of.Name, "value": of.Value})
+			}
+		}
+		list = append(list, map[string]any{"name": v.Container, "env": env})
+	}
+	return list
 }
 
 // otherUID recognises the answer to an apply that names the uid of a deleted object: the field cannot be changed.

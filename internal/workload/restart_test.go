@@ -18,6 +18,7 @@ import (
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
 )
 
 // writer answers a patch with an error, or with an object that carries a value.
@@ -61,32 +62,57 @@ func uidError() error {
 }
 
 func TestRestartRequest(t *testing.T) {
-	s := newStore(t)
-	w := &writer{value: "value"}
-	s.options.Writer = w
-	after, err := s.Restart(t.Context(), observeDeployment(web(), testKey(t)), "value")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if after.Value != "value" || after.Generation != 4 {
-		t.Errorf("afterwards %+v", after)
-	}
-	if w.kind != types.ApplyPatchType || w.options.FieldManager != v1alpha1.FieldManager || w.options.Force == nil || !*w.options.Force {
-		t.Errorf("%s with %+v", w.kind, w.options)
-	}
-	var body map[string]any
-	if err := json.Unmarshal(w.body, &body); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment",
-		"metadata": map[string]any{"namespace": "apps", "name": "web", "uid": "uid-web", "resourceVersion": "7"},
-		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
-			"annotations": map[string]any{v1alpha1.ConfigDigestAnnotation: "value"},
-		}}},
-	}
-	if diff := cmp.Diff(want, body); diff != "" {
-		t.Errorf("body (-want +got):\n%s", diff)
+	metadata := map[string]any{"annotations": map[string]any{
+		v1alpha1.ConfigDigestAnnotation: "value", v1alpha1.LastReloadedFromAnnotation: "{}",
+	}}
+	for name, test := range map[string]struct {
+		variables []plan.Variable
+		kind      types.PatchType
+		template  map[string]any
+	}{
+		"annotations": {nil, types.ApplyPatchType, map[string]any{"metadata": metadata}},
+		"variables": {
+			[]plan.Variable{
+				{Container: "app", Name: "ONE", Value: "1"}, {Container: "proxy", Name: "TWO", Value: "2"}, {Container: "app", Name: "GONE"},
+			},
+			types.StrategicMergePatchType,
+			map[string]any{"metadata": metadata, "spec": map[string]any{"containers": []any{
+				map[string]any{"name": "app", "env": []any{
+					map[string]any{"name": "ONE", "value": "1"}, map[string]any{"name": "GONE", "$patch": "delete"},
+				}},
+				map[string]any{"name": "proxy", "env": []any{map[string]any{"name": "TWO", "value": "2"}}},
+			}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			w := &writer{value: "value"}
+			s.options.Writer = w
+			write := plan.Write{Value: "value", ReloadedFrom: "{}", Variables: test.variables}
+			after, err := s.Restart(t.Context(), observeDeployment(web(), Observer{Key: testKey(t)}), write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after.Value != "value" || after.Generation != 4 {
+				t.Errorf("afterwards %+v", after)
+			}
+			forced := w.options.Force != nil && *w.options.Force
+			if w.kind != test.kind || w.options.FieldManager != v1alpha1.FieldManager || forced != (test.kind == types.ApplyPatchType) {
+				t.Errorf("%s with %+v", w.kind, w.options)
+			}
+			var body map[string]any
+			if err := json.Unmarshal(w.body, &body); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]any{
+				"apiVersion": "apps/v1", "kind": "Deployment",
+				"metadata": map[string]any{"namespace": "apps", "name": "web", "uid": "uid-web", "resourceVersion": "7"},
+				"spec":     map[string]any{"template": test.template},
+			}
+			if diff := cmp.Diff(want, body); diff != "" {
+				t.Errorf("body (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -110,7 +136,7 @@ func TestRestartErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
 			s.options.Writer = &writer{err: test.err, value: test.value}
-			after, err := s.Restart(t.Context(), observeDeployment(web(), testKey(t)), "value")
+			after, err := s.Restart(t.Context(), observeDeployment(web(), Observer{Key: testKey(t)}), plan.Write{Value: "value"})
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || test.never != nil && errors.Is(err, test.never) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
@@ -119,9 +145,9 @@ func TestRestartErrors(t *testing.T) {
 			}
 		})
 	}
-	other := observeDeployment(web(), testKey(t))
+	other := observeDeployment(web(), Observer{Key: testKey(t)})
 	other.Workload = ledger.Workload{Kind: "Widget", Namespace: "apps", Name: "web"}
-	if _, err := newStore(t).Restart(t.Context(), other, "value"); !errors.Is(err, ErrKind) {
+	if _, err := newStore(t).Restart(t.Context(), other, plan.Write{Value: "value"}); !errors.Is(err, ErrKind) {
 		t.Errorf("error %v, want %v", err, ErrKind)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
@@ -24,9 +23,9 @@ func statefulSet() Kind {
 	}
 }
 
-func observeStatefulSet(o client.Object, key digest.Key) plan.Workload {
+func observeStatefulSet(o client.Object, by Observer) plan.Workload {
 	set := o.(*appsv1.StatefulSet)
-	w := describe(appsv1.SchemeGroupVersion, statefulSetKind, &set.ObjectMeta, &set.Spec.Template, key)
+	w := describe(appsv1.SchemeGroupVersion, statefulSetKind, &set.ObjectMeta, &set.Spec.Template, by)
 	s := set.Status
 	w.ObservedGeneration = s.ObservedGeneration
 	w.Replicas = 1 // the API's default

@@ -46,7 +46,7 @@ func TestObserveStatefulSet(t *testing.T) {
 		s.Annotations = map[string]string{v1alpha1.AutoAnnotation: "true", "a": "b"}
 		s.Spec.Template.Annotations = map[string]string{v1alpha1.ConfigDigestAnnotation: "value"}
 	})
-	got := observeStatefulSet(s, testKey(t))
+	got := observeStatefulSet(s, Observer{Key: testKey(t)})
 	if got.Template.IsZero() || got.Progress == "" {
 		t.Error("the template has no digest, or the rollout no progress")
 	}
@@ -57,8 +57,10 @@ func TestObserveStatefulSet(t *testing.T) {
 		TemplateAnnotations: map[string]string{v1alpha1.ConfigDigestAnnotation: "value"},
 		Uses: []reference.Use{{
 			Source: reference.Source{Kind: reference.Secret, Namespace: "apps", Name: "password"}, Scope: reference.Scope{All: true},
+			Container: "app",
 		}},
-		Template: got.Template, Value: "value", Replicas: 3, Progress: got.Progress,
+		Container: "app",
+		Template:  got.Template, Value: "value", Replicas: 3, Progress: got.Progress,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)
@@ -105,7 +107,7 @@ func TestStatefulSetRolling(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := observeStatefulSet(database(test.change), testKey(t))
+			got := observeStatefulSet(database(test.change), Observer{Key: testKey(t)})
 			if got.Rolling != test.rolling || got.Replicas != test.replicas || got.Held != "" {
 				t.Errorf("rolling %t, replicas %d, held by %q; want %t, %d, nothing", got.Rolling, got.Replicas, got.Held, test.rolling, test.replicas)
 			}
@@ -130,7 +132,7 @@ func TestStatefulSetHeld(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := observeStatefulSet(database(test.change...), testKey(t)).Held; got != test.want {
+			if got := observeStatefulSet(database(test.change...), Observer{Key: testKey(t)}).Held; got != test.want {
 				t.Errorf("held by %q, want %q", got, test.want)
 			}
 		})
@@ -142,7 +144,7 @@ func withoutPartition(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpda
 // A partition and OnDelete do not change what rolling means: pods of the old revision are left.
 func TestStatefulSetHeldInMidRollout(t *testing.T) {
 	s := database(partition(2), func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas = 1 })
-	if got := observeStatefulSet(s, testKey(t)); !got.Rolling || got.Held == "" {
+	if got := observeStatefulSet(s, Observer{Key: testKey(t)}); !got.Rolling || got.Held == "" {
 		t.Errorf("rolling %t, held by %q", got.Rolling, got.Held)
 	}
 }
@@ -150,19 +152,19 @@ func TestStatefulSetHeldInMidRollout(t *testing.T) {
 // Progress moves with every step of a rollout, and with nothing else.
 func TestStatefulSetProgress(t *testing.T) {
 	key := testKey(t)
-	before := observeStatefulSet(database(), key).Progress
+	before := observeStatefulSet(database(), Observer{Key: key}).Progress
 	for name, step := range map[string]func(*appsv1.StatefulSet){
 		"observed": func(s *appsv1.StatefulSet) { s.Status.ObservedGeneration++ },
 		"replicas": func(s *appsv1.StatefulSet) { s.Status.Replicas-- },
 		"updated":  func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas-- },
 		"ready":    func(s *appsv1.StatefulSet) { s.Status.ReadyReplicas-- },
 	} {
-		if observeStatefulSet(database(step), key).Progress == before {
+		if observeStatefulSet(database(step), Observer{Key: key}).Progress == before {
 			t.Errorf("%s: no progress", name)
 		}
 	}
 	other := database(func(s *appsv1.StatefulSet) { s.ResourceVersion, s.Labels = "8", map[string]string{"a": "b"} })
-	if observeStatefulSet(other, key).Progress != before {
+	if observeStatefulSet(other, Observer{Key: key}).Progress != before {
 		t.Error("a label is no progress")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
@@ -38,6 +39,8 @@ type Options struct {
 	Reader client.Reader
 	Writer client.Writer
 	Key    digest.Key
+	// Selection are the settings by which workloads opt in.
+	Selection selection.Settings
 	// Selector is a label selector of the workloads that are watched; empty for all.
 	Selector string
 	// Changed is told of every workload that was added, changed or deleted. Initial is true while the first list is
@@ -48,13 +51,17 @@ type Options struct {
 // Store holds the workloads of a scope, by kind.
 type Store struct {
 	watch.Group
-	options Options
-	kinds   map[string]Kind
+	options  Options
+	observer Observer
+	kinds    map[string]Kind
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{Group: watch.Group{}, options: options, kinds: map[string]Kind{}}
+	s := &Store{
+		Group: watch.Group{}, options: options, kinds: map[string]Kind{},
+		observer: Observer{Key: options.Key, Annotations: options.Selection.Annotations.OnWorkloads()},
+	}
 	for _, kind := range options.Kinds {
 		restClient, err := options.Client(kind.Version.WithKind(kind.Name))
 		if err != nil {
@@ -63,7 +70,7 @@ func New(options Options) (*Store, error) {
 		resource := watch.Resource{
 			Name: kind.Resource, Client: restClient, Codec: options.Codec, Object: kind.New(),
 			Select:   func(o *metav1.ListOptions) { o.LabelSelector = options.Selector },
-			Keep:     keep(kind, options.Key),
+			Keep:     keep(kind, options.Selection, s.observer),
 			Indexers: cache.Indexers{bySource: indexBySource},
 		}
 		informers, err := watch.New(options.Log, options.Scope, resource, handler{options.Changed})
@@ -76,7 +83,7 @@ func New(options Options) (*Store, error) {
 }
 
 // keep observes a workload and lets go of it; what it made before it returns as it is.
-func keep(kind Kind, key digest.Key) func(any) any {
+func keep(kind Kind, settings selection.Settings, by Observer) func(any) any {
 	return func(from any) any {
 		o, ok := from.(client.Object)
 		if !ok {
@@ -87,7 +94,11 @@ func keep(kind Kind, key digest.Key) func(any) any {
 			// The API server accepts no such selector. All pods would be asked for, and sorted out by their owners.
 			selector = labels.Everything()
 		}
-		return &object{observed: kind.Observe(o, key), selector: selector.String()}
+		observed := kind.Observe(o, by)
+		return &object{
+			observed: observed, selector: selector.String(),
+			rules: selection.Read(settings, observed.Annotations, observed.TemplateAnnotations),
+		}
 	}
 }
 
@@ -96,11 +107,7 @@ func indexBySource(kept any) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
-	keys := make([]string, len(o.observed.Uses))
-	for i, use := range o.observed.Uses {
-		keys[i] = use.Source.IndexKey()
-	}
-	return keys, nil
+	return o.rules.IndexKeys(o.observed.Namespace, o.observed.Uses), nil
 }
 
 // Get returns what is observed of a workload. Exists is false if there is none, or none of a kind and in a namespace
@@ -117,12 +124,18 @@ func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) 
 	return w, false, known
 }
 
-// UsedBy names the workloads whose pods use the source.
+// UsedBy names the workloads whose pods use the source, or whose annotations name it.
 func (s *Store) UsedBy(source reference.Source) []ledger.Workload {
+	names := s.indexed(source.IndexKey(), func(*object) bool { return true })
+	return append(names, s.indexed(selection.PatternKey(source.Kind, source.Namespace), func(o *object) bool { return o.rules.Lists(source) })...)
+}
+
+// indexed names the workloads under a key of the index that pass a test.
+func (s *Store) indexed(key string, pass func(*object) bool) []ledger.Workload {
 	var names []ledger.Workload
 	for _, informers := range s.Group {
-		for _, kept := range informers.ByIndex(bySource, source.IndexKey()) {
-			if o, ok := kept.(*object); ok {
+		for _, kept := range informers.ByIndex(bySource, key) {
+			if o, ok := kept.(*object); ok && pass(o) {
 				names = append(names, o.observed.Workload)
 			}
 		}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/logger"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/flux-reloader/reloader/internal/controller"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
+)
+
+// complete parses and checks flags for a controller in the namespace reloader.
+func complete(t *testing.T, args ...string) controller.Options {
+	t.Helper()
+	t.Setenv("RUNTIME_NAMESPACE", "reloader")
+	got, err := parse(t, args...).complete()
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return got
+}
+
+// Manifests and values of Stakater Reloader's users pass any of these.
+func TestStakaterFlags(t *testing.T) {
+	complete(t, "--auto-annotation=reloader.stakater.com/auto", "--configmap-auto-annotation=a", "--secret-auto-annotation=b",
+		"--configmap-annotation=c", "--secret-annotation=d", "--auto-search-annotation=e", "--search-match-annotation=f",
+		"--ignore-annotation=g", "--pause-deployment-annotation=deployment.reloader.stakater.com/pause-period",
+		"--pause-deployment-time-annotation=deployment.reloader.stakater.com/paused-at", "--auto-reload-all", "--reload-on-create=true",
+		"--reload-on-delete", "true", "--sync-after-restart", "--reload-strategy=annotations", "--resources-to-ignore=configMaps",
+		"--ignored-workload-types=jobs,cronjobs", "--namespaces-to-ignore=kube-system", "--namespace-selector=a=b",
+		"--resource-label-selector=c=d", "--log-format=json", "--log-level=info", "--enable-ha", "--enable-pprof",
+		"--pprof-addr=:6060", "--is-Argo-Rollouts=false", "--enable-csi-integration=false", "--webhook-url=")
+}
+
+func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"webhook":            {[]string{"--webhook-url=http://x"}, []string{"--webhook-url", "not supported yet"}},
+		"rollouts":           {[]string{"--is-Argo-Rollouts=true"}, []string{"--is-Argo-Rollouts", "not supported yet"}},
+		"CSI":                {[]string{"--enable-csi-integration"}, []string{"--enable-csi-integration", "not supported yet"}},
+		"pause":              {[]string{"--pause-deployment-annotation=x"}, []string{"--pause-deployment-annotation", "not supported yet"}},
+		"strategy":           {[]string{"--reload-strategy=magic"}, []string{"--reload-strategy", "magic", "annotations", "env-vars"}},
+		"format":             {[]string{"--log-format=xml"}, []string{"--log-format", "xml", "json"}},
+		"ignored sources":    {[]string{"--resources-to-ignore=pods"}, []string{"--resources-to-ignore", "pods"}},
+		"ignored workloads":  {[]string{"--ignored-workload-types=pods"}, []string{"--ignored-workload-types", "pods"}},
+		"namespace selector": {[]string{"--namespace-selector=a in (b"}, []string{"--namespace-selector", "a in (b"}},
+		"resource selector":  {[]string{"--resource-label-selector=a b"}, []string{"--resource-label-selector", "a b"}},
+		"selector in a list": {[]string{"--namespace-selector=a=b", "--namespaces=x"}, []string{"--namespace-selector", "a=b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("RUNTIME_NAMESPACE", "reloader")
+			_, err := parse(t, tt.args...).complete()
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not name %q", err, part)
+				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %q has more than one line", err)
+			}
+		})
+	}
+}
+
+func TestAlertsAreRefused(t *testing.T) {
+	for variable, value := range map[string]string{"ALERT_ON_RELOAD": "true", "METRICS_COUNT_BY_NAMESPACE": "enabled"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv("RUNTIME_NAMESPACE", "reloader")
+			t.Setenv(variable, value)
+			if _, err := parse(t).complete(); err == nil || !strings.Contains(err.Error(), variable) {
+				t.Errorf("error %v does not name the variable", err)
+			}
+			t.Setenv(variable, "false")
+			if _, err := parse(t).complete(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The value of these is not optional, and may follow after a space.
+func TestWords(t *testing.T) {
+	o := parse(t, "--reload-on-create", "true", "--reload-on-delete", "false")
+	if !o.stakater.reloadOnCreate || o.stakater.reloadOnDelete {
+		t.Errorf("on create: %t, on delete: %t", o.stakater.reloadOnCreate, o.stakater.reloadOnDelete)
+	}
+	if err := run([]string{"--reload-on-create", "yes"}); err == nil || !strings.Contains(err.Error(), "--reload-on-create") {
+		t.Errorf("error %v does not name the flag", err)
+	}
+}
+
+func TestRenamedAnnotations(t *testing.T) {
+	got := complete(t, "--auto-annotation=a", "--configmap-auto-annotation=b", "--secret-auto-annotation=c", "--configmap-annotation=d",
+		"--secret-annotation=e", "--auto-search-annotation=f", "--search-match-annotation=g", "--ignore-annotation=h", "--auto-reload-all")
+	want := selection.Defaults()
+	want.AutoAll = true
+	keys := &want.Annotations
+	keys.Auto, keys.Search, keys.Match, keys.Ignore = "a", "f", "g", "h"
+	keys.TypedAuto = map[reference.Kind]string{reference.ConfigMap: "b", reference.Secret: "c"}
+	keys.Named = map[reference.Kind]string{reference.ConfigMap: "d", reference.Secret: "e"}
+	if diff := cmp.Diff(want, got.Selection); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestResourcesToIgnore(t *testing.T) {
+	for args, want := range map[string][]reference.Kind{
+		"":                                 {reference.ConfigMap, reference.Secret},
+		"--resources-to-ignore=configMaps": {reference.Secret},
+		"--resources-to-ignore=SECRETS":    {reference.ConfigMap},
+		"--resources-to-ignore=secrets,configmaps": {},
+	} {
+		if got := complete(t, strings.Fields(args)...).Selection.Kinds; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", args, got, want)
+		}
+	}
+}
+
+func TestScopes(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		env  map[string]string
+		in   []string
+		out  []string
+	}{
+		"all":           {nil, nil, []string{"a", "reloader"}, nil},
+		"own":           {[]string{"--watch-all-namespaces=false"}, nil, []string{"reloader"}, []string{"a"}},
+		"environment":   {nil, map[string]string{"KUBERNETES_NAMESPACE": "a"}, []string{"a"}, []string{"b", "reloader"}},
+		"list":          {[]string{"--namespaces=a,b", "--namespaces=c"}, nil, []string{"a", "b", "c"}, []string{"d", "reloader"}},
+		"list wins":     {[]string{"--namespaces=a", "--watch-all-namespaces=false"}, map[string]string{"KUBERNETES_NAMESPACE": "b"}, []string{"a"}, []string{"b"}},
+		"ignored":       {[]string{"--namespaces-to-ignore=a,b"}, nil, []string{"c"}, []string{"a", "b"}},
+		"ignored, list": {[]string{"--namespaces-to-ignore=a", "--namespaces=a,b"}, nil, []string{"b"}, []string{"a"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			for variable, value := range test.env {
+				t.Setenv(variable, value)
+			}
+			scope := complete(t, test.args...).Scope
+			for _, namespace := range test.in {
+				if !scope.Includes(namespace) {
+					t.Errorf("%s is not watched", namespace)
+				}
+			}
+			for _, namespace := range test.out {
+				if scope.Includes(namespace) {
+					t.Errorf("%s is watched", namespace)
+				}
+			}
+		})
+	}
+}
+
+// Stakater Reloader's manifests do not set Flux's variable.
+func TestOwnNamespace(t *testing.T) {
+	variables := []string{"RUNTIME_NAMESPACE", "POD_NAMESPACE", "RELOADER_NAMESPACE"}
+	for _, variable := range variables {
+		t.Setenv(variable, "")
+	}
+	for _, variable := range slices.Backward(variables) {
+		t.Setenv(variable, "of-"+variable)
+		if got := ownNamespace(); got != "of-"+variable {
+			t.Errorf("%q, want that of %s", got, variable)
+		}
+	}
+}
+
+func TestSelectors(t *testing.T) {
+	has := labels.Set{"env": "prod", "team": "a", "tier": "web"}
+	for text, want := range map[string]bool{
+		"env=prod": true, "env==prod": true, "env!=prod": false, "env:prod": true, "env:dev": false, "env:*": true, "env=*": true, "env==*": true,
+		"none:*": false, "none=*": false, "env": true, "!env": false, "env in (prod,dev)": true, "env notin (prod, dev)": false,
+		"env in (dev,prod),team:a": true, "team:b,env in (dev,prod)": false, "env:*, team=*": true,
+	} {
+		for _, arg := range []string{text, `"` + text + `"`} { // as Stakater Reloader's chart quotes it
+			o := parse(t, "--namespace-selector="+arg)
+			selector, err := parseSelector("namespace-selector", o.stakater.namespaceSelector)
+			if err != nil {
+				t.Errorf("%s: %v", arg, err)
+			} else if got := selector.Matches(has); got != want {
+				t.Errorf("%s: %t, want %t", arg, got, want)
+			}
+		}
+	}
+}
+
+func TestLogging(t *testing.T) {
+	levels := map[string]string{"info": "info", "debug": "debug", "trace": "trace", "error": "error", "warning": "error", "warn": "error", "fatal": "error", "panic": "error"}
+	for level := range maps.Keys(levels) {
+		o := parse(t, "--log-level="+level, "--log-encoding=console", "--log-format=json")
+		got, err := o.stakater.logging(o.log)
+		if want := (logger.Options{LogEncoding: "json", LogLevel: levels[level]}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", level, got, err, want)
+		}
+	}
+	if err := run([]string{"--log-level=loud"}); err == nil || !strings.Contains(err.Error(), `--log-level="loud"`) {
+		t.Errorf("error %v does not name flag and value", err)
+	}
+}
+
+func TestHighAvailabilityAndProfiles(t *testing.T) {
+	if m := parse(t).manager(); m.LeaderElection || m.PprofBindAddress != "" {
+		t.Errorf("by default: election %t, profiles at %q", m.LeaderElection, m.PprofBindAddress)
+	}
+	if m := parse(t, "--enable-ha", "--enable-pprof").manager(); !m.LeaderElection || m.PprofBindAddress != ":6060" {
+		t.Errorf("election %t, profiles at %q", m.LeaderElection, m.PprofBindAddress)
+	}
+}

@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// Strategy is what a restart writes to the pod template beside its mark.
+type Strategy string
+
+const (
+	// Annotations is nothing but annotations.
+	Annotations Strategy = "Annotations"
+	// EnvVars adds a variable for each source that changed, as Stakater Reloader's strategy of that name does.
+	EnvVars Strategy = "EnvVars"
+)
+
+// Write is what a restart writes to the pod template. It is a function of what there is and what was written before, so
+// that writing it again changes nothing.
+type Write struct {
+	// Value of the config digest annotation: the mark that the restart is known by.
+	Value string
+	// ReloadedFrom is the value of the annotation that names the last source that changed.
+	ReloadedFrom string
+	// Variables are set in containers, or taken away; only with EnvVars.
+	Variables []Variable
+}
+
+// Variable is an environment variable of a container.
+type Variable struct {
+	Container string
+	Name      string
+	// Value is a digest of the sources that the variable stands for; empty to take the variable away.
+	Value string
+}
+
+// write is what the restart for the differences writes.
+func (d *decider) write() Write {
+	w := Write{Value: Value(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)}
+	var last *finding
+	for i := range d.findings {
+		f := &d.findings[i]
+		if !f.differs() {
+			continue
+		}
+		if last == nil || f.seen.SeenAt.After(last.seen.SeenAt) {
+			last = f
+		}
+		if v := d.variable(*f); d.in.Policy.Strategy == EnvVars && !slices.Contains(w.Variables, v) {
+			w.Variables = append(w.Variables, v)
+		}
+	}
+	if last != nil {
+		w.ReloadedFrom = d.reloadedFrom(*last)
+	}
+	return w
+}
+
+// reloadedFrom describes a source in the form in which Stakater Reloader does. The hash is keyed, and the time that of the
+// change, not of the restart.
+func (d *decider) reloadedFrom(f finding) string {
+	described := struct {
+		Type       string   `json:"type"`
+		Name       string   `json:"name"`
+		Namespace  string   `json:"namespace"`
+		Hash       string   `json:"hash"`
+		Containers []string `json:"containerRefs"`
+		ObservedAt int64    `json:"observedAt"`
+	}{
+		Type: strings.ToUpper(string(f.use.Source.Kind)), Name: f.use.Source.Name, Namespace: f.use.Source.Namespace,
+		Hash: f.shown.String(), Containers: []string{d.container(f)},
+	}
+	if !f.seen.Changed.IsZero() {
+		described.ObservedAt = f.seen.Changed.Unix()
+	}
+	encoded, err := json.Marshal(described)
+	if err != nil {
+		return "" // not possible: there are only texts and a number in it
+	}
+	return string(encoded)
+}
+
+// container is where a variable for the source goes.
+func (d *decider) container(f finding) string {
+	if f.use.Container == "" { // named, and not used
+		return d.in.Workload.Container
+	}
+	return f.use.Container
+}
+
+// variable is the one that stands for the source in its container. Names that differ only in their punctuation share one:
+// it stands for all of those that are there.
+func (d *decider) variable(f finding) Variable {
+	v := Variable{Container: d.container(f), Name: VariableName(f.use.Source)}
+	var parts []digest.Part
+	for _, other := range d.findings {
+		if other.seen.State == Present && VariableName(other.use.Source) == v.Name && d.container(other) == v.Container {
+			parts = append(parts, digest.Part{Source: other.use.Source, Digest: other.shown})
+		}
+	}
+	if len(parts) > 0 {
+		v.Value = d.in.Key.Sum(parts).String()
+	}
+	return v
+}
+
+// VariableName is the name of the environment variable that stands for a source: STAKATER_, its name in capitals with
+// every run of other characters than letters and digits as an underscore, and its kind.
+func VariableName(source reference.Source) string {
+	var name strings.Builder
+	run := true // what the name begins with is dropped
+	for _, c := range strings.ToUpper(source.Name) {
+		switch letter := c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'; {
+		case letter:
+			name.WriteRune(c)
+			run = false
+		case !run:
+			name.WriteByte('_')
+			run = true
+		}
+	}
+	return "STAKATER_" + name.String() + "_" + strings.ToUpper(string(source.Kind))
+}

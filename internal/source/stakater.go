@@ -1,0 +1,73 @@
+package source
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/flux-reloader/reloader/internal/reference"
+)
+
+// StakaterHash reads a source from the API server and returns what Stakater Reloader writes to the templates of those that
+// it restarts for the present content; empty if there is no such source. Nothing of the data is kept.
+func (s *Store) StakaterHash(ctx context.Context, source reference.Source) (string, error) {
+	var resource string
+	var list runtime.Object
+	switch source.Kind {
+	case reference.Secret:
+		resource, list = "secrets", &corev1.SecretList{}
+	case reference.ConfigMap:
+		resource, list = "configmaps", &corev1.ConfigMapList{}
+	default:
+		return "", fmt.Errorf("reading %s: %w", source, ErrKind)
+	}
+	// Listed, not got: the controller may list and watch sources, and needs no other right.
+	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", source.Name).String()}
+	err := s.options.Client.Get().Namespace(source.Namespace).Resource(resource).
+		VersionedParams(&options, s.options.Codec).Do(ctx).Into(list)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", source, err)
+	}
+	switch l := list.(type) {
+	case *corev1.SecretList:
+		for i := range l.Items {
+			return stakaterHash(text(l.Items[i].Data), nil), nil
+		}
+	case *corev1.ConfigMapList:
+		for i := range l.Items {
+			return stakaterHash(l.Items[i].Data, l.Items[i].BinaryData), nil
+		}
+	}
+	return "", nil
+}
+
+// stakaterHash is the SHA-1, in hex, of all "key=value", sorted and joined by semicolons; binary values are in base64.
+func stakaterHash(data map[string]string, binary map[string][]byte) string {
+	entries := make([]string, 0, len(data)+len(binary))
+	for key, value := range data {
+		entries = append(entries, key+"="+value)
+	}
+	for key, value := range binary {
+		entries = append(entries, key+"="+base64.StdEncoding.EncodeToString(value))
+	}
+	slices.Sort(entries)
+	sum := sha1.Sum([]byte(strings.Join(entries, ";")))
+	return hex.EncodeToString(sum[:])
+}
+
+func text(data map[string][]byte) map[string]string {
+	texts := make(map[string]string, len(data))
+	for key, value := range data {
+		texts[key] = string(value)
+	}
+	return texts
+}
