@@ -99,8 +99,7 @@ func (w *world) stripRestarts(name string) {
 			ReinvocationPolicy: admissionregistrationv1.NeverReinvocationPolicy,
 			Mutations: []admissionregistrationv1.Mutation{{
 				PatchType: admissionregistrationv1.PatchTypeJSONPatch,
-				JSONPatch: &admissionregistrationv1.JSONPatch{Expression: `[JSONPatch{op: "remove", path: ` +
-					`"/spec/template/metadata/annotations/" + jsonpatch.escapeKey("` + v1alpha1.ConfigDigestAnnotation + `")}]`},
+				JSONPatch: &admissionregistrationv1.JSONPatch{Expression: `[JSONPatch{op: "remove", path: "/spec/template/metadata/annotations"}]`},
 			}},
 		},
 	}
