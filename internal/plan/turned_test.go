@@ -67,6 +67,16 @@ func TestTurned(t *testing.T) {
 		},
 		want: returned,
 	}, {
+		name: "then a key that pods cannot see, more often than is kept", reason: "what they can see has turned all the same",
+		given: func(s *scenario) {
+			s.uses(tls, reference.Keys("crt")).proven().turned(podOfB(s))
+			for i := range 20 {
+				s.later(60).wrote(tls, "crt", "A", "note", fmt.Sprint(i))
+			}
+			s.wrote(tls, "crt", "A").later(5)
+		},
+		want: returned,
+	}, {
 		name: "made again as B", reason: "the time of B is that of its creation",
 		given: func(s *scenario) {
 			s.proven().remade(tls, "crt", "B").later(60).hasPods(s.newPod()).later(60).wrote(tls, "crt", "A").later(5)
