@@ -5,25 +5,28 @@ const (
 	// when it changes. The value is a boolean as strconv.ParseBool reads it. The key is Stakater Reloader's.
 	AutoAnnotation = "reloader.stakater.com/auto"
 
-	// SecretAutoAnnotation and ConfigMapAutoAnnotation opt in for sources of one kind, as AutoAnnotation does for all.
-	SecretAutoAnnotation    = "secret.reloader.stakater.com/auto"
+	// SecretAutoAnnotation opts in for Secrets, as AutoAnnotation does for all sources.
+	SecretAutoAnnotation = "secret.reloader.stakater.com/auto"
+	// ConfigMapAutoAnnotation opts in for ConfigMaps.
 	ConfigMapAutoAnnotation = "configmap.reloader.stakater.com/auto"
 
-	// SecretReloadAnnotation and ConfigMapReloadAnnotation on a workload or its pod template list, separated by commas, the
-	// names of sources that restart it, also of some that its pods do not use. An item may be a regular expression, which
-	// has to match a whole name.
-	SecretReloadAnnotation    = "secret.reloader.stakater.com/reload"
+	// SecretReloadAnnotation on a workload or its pod template lists, separated by commas, the names of Secrets that restart
+	// it, also of some that its pods do not use. An item may be a regular expression, which has to match a whole name.
+	SecretReloadAnnotation = "secret.reloader.stakater.com/reload"
+	// ConfigMapReloadAnnotation lists ConfigMaps in the same way.
 	ConfigMapReloadAnnotation = "configmap.reloader.stakater.com/reload"
 
-	// SecretExcludeAnnotation and ConfigMapExcludeAnnotation on a workload or its pod template list, separated by commas,
-	// the names of sources that never restart it.
-	SecretExcludeAnnotation    = "secrets.exclude.reloader.stakater.com/reload"
+	// SecretExcludeAnnotation on a workload or its pod template lists, separated by commas, the names of Secrets that never
+	// restart it.
+	SecretExcludeAnnotation = "secrets.exclude.reloader.stakater.com/reload"
+	// ConfigMapExcludeAnnotation lists ConfigMaps in the same way.
 	ConfigMapExcludeAnnotation = "configmaps.exclude.reloader.stakater.com/reload"
 
 	// SearchAnnotation "true" on a workload or its pod template opts it in for those of its sources that carry
 	// MatchAnnotation "true".
 	SearchAnnotation = "reloader.stakater.com/search"
-	MatchAnnotation  = "reloader.stakater.com/match"
+	// MatchAnnotation "true" on a Secret or ConfigMap lets SearchAnnotation find it.
+	MatchAnnotation = "reloader.stakater.com/match"
 
 	// IgnoreAnnotation "true" on a Secret or ConfigMap keeps it from restarting anything.
 	IgnoreAnnotation = "reloader.stakater.com/ignore"
