@@ -188,9 +188,14 @@ func TestAPausedDeploymentIsRestartedOnceItIsUnpaused(t *testing.T) {
 // accepted counts the controller's patches of a Deployment that the API server did not refuse.
 func (w *world) accepted(name string) int {
 	w.t.Helper()
+	return w.acceptedOf("deployments", name)
+}
+
+func (w *world) acceptedOf(resource, name string) int {
+	w.t.Helper()
 	n := 0
 	for _, e := range w.requests() {
-		if e.Verb == "patch" && e.Resource == "deployments" && e.Name == name && e.Code == http.StatusOK {
+		if e.Verb == "patch" && e.Resource == resource && e.Name == name && e.Code == http.StatusOK {
 			n++
 		}
 	}

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -14,76 +13,77 @@ import (
 )
 
 // Whoever writes a template back is not fought, be it once by hand or again and again by an operator: one write a change,
-// a report of each that is taken back, and never a claim that the pods are fresh while old ones run.
+// a report of each that is taken back, and never a claim that the pods are fresh while an old one runs. The workload is a
+// StatefulSet whose rollouts never get to its first pod.
 func TestAnOperatorThatWritesItsTemplateBackIsNotFought(t *testing.T) {
-	w := newWorld(t)
-	w.create(secret("password", "password", "A"), deployment("web", auto, slow, envFromSecret("password")))
-	w.createMarker()
-	w.awaitRollout("web")
-	c := w.startController(quick)
-	w.awaitRecord("web", marker)
+	s := &subject{world: newWorld(t), kind: statefulSets()}
+	c := s.begin(reader(replicas(2), slow), unordered)
 	g := NewWithT(t)
-	decided := func(verdict string) int { return c.decided("Deployment/"+w.namespace+"/web", verdict) }
+	decided := func(verdict string) int { return c.decided(s.kind.name+"/"+s.namespace+"/"+web, verdict) }
 	rolledBack := func() int { return decided("RolledBack") }
-	old := w.pods("web")
-	g.Expect(old).To(HaveLen(1))
+	first := func() types.UID {
+		pod := &corev1.Pod{}
+		s.get(pod, web+"-0")
+		return pod.UID
+	}
+	old := first()
 	fresh := decided("InSync") + decided("AlreadyFresh")
-	w.later()
+	s.later()
 
 	t.Log("undone in mid-rollout")
-	w.setSecret("password", "password", "B")
-	g.Eventually(func() []corev1.Pod { return w.pods("web") }).Should(HaveLen(2), "the rollout is half way")
-	change(w, &appsv1.Deployment{}, "web", func(d *appsv1.Deployment) {
-		d.Spec.Template.Annotations = nil // a restart's are all there are
-	})
+	s.setSecret("password", "password", "B")
+	g.Eventually(s.values).Should(ConsistOf(BeEmpty(), Not(BeEmpty())), "the rollout is half way")
+	s.edit(func(o client.Object) { o.(*appsv1.StatefulSet).Spec.Template.Annotations = nil }) // a restart's are all there are
 	g.Eventually(rolledBack).Should(Equal(1))
 
 	t.Log("written back by an operator")
-	w.writeBack("web")
+	s.writeBack()
 	contents := []string{"C", "D", "E"}
 	for i, content := range contents {
-		w.later()
-		w.setSecret("password", "password", content)
+		s.later()
+		s.setSecret("password", "password", content)
 		g.Eventually(rolledBack).Should(Equal(2+i), "report of the change to "+content)
-		g.Expect(w.recorded("web")).NotTo(proven(""))
+		g.Expect(s.record()).NotTo(proven(""))
 	}
-	w.mark(1)
-	g.Expect(w.accepted("web")).To(Equal(1+len(contents)), "one write a change")
-	g.Expect(w.deployment("web").Generation).To(BeEquivalentTo(1+2*(1+len(contents))), "each was taken back")
+	s.mark(1)
+	g.Expect(s.acceptedOf(s.kind.resource, web)).To(Equal(1+len(contents)), "one write a change")
+	set := &appsv1.StatefulSet{}
+	s.get(set, web)
+	g.Expect(set.Generation).To(BeEquivalentTo(1+2*(1+len(contents))), "each was taken back")
 	c.stop()
-	g.Expect(w.recorded("web")).NotTo(proven(""))
-	g.Expect(decided("InSync")+decided("AlreadyFresh")).To(Equal(fresh), "old pods run")
+	g.Expect(s.record()).NotTo(proven(""))
+	g.Expect(decided("InSync")+decided("AlreadyFresh")).To(Equal(fresh), "an old pod runs")
 
 	t.Log("the next controller")
-	c = w.startController(quick)
+	c = s.startController(quick)
 	g.Eventually(rolledBack).Should(Equal(1))
-	w.mark(2)
-	g.Expect(w.accepted("web")).To(Equal(1 + len(contents)))
+	s.mark(2)
+	g.Expect(s.acceptedOf(s.kind.resource, web)).To(Equal(1 + len(contents)))
 	g.Expect(decided("InSync") + decided("AlreadyFresh")).To(BeZero())
-	g.Expect(w.recorded("web")).NotTo(proven(""))
-	sameAsOld := func(p corev1.Pod) bool { return p.UID == old[0].UID }
-	g.Expect(slices.ContainsFunc(w.pods("web"), sameAsOld)).To(BeTrue(), "the old pod is there all the time")
-	g.Expect(w.events("web", "RolledBack")).NotTo(BeEmpty())
+	g.Expect(s.record()).NotTo(proven(""))
+	g.Expect(first()).To(Equal(old), "the old pod is there all the time")
+	g.Expect(s.eventsAbout(s.kind.name, web, "RolledBack")).NotTo(BeEmpty())
 }
 
-// writeBack is an operator that writes a Deployment's template without a restart's annotations whenever it sees one, until
-// the test ends.
-func (w *world) writeBack(name string) {
-	w.t.Helper()
-	changes, err := clients.AppsV1().Deployments(w.namespace).Watch(w.t.Context(), metav1.ListOptions{
-		FieldSelector:   fields.OneTermEqualSelector("metadata.name", name).String(),
-		ResourceVersion: w.deployment(name).ResourceVersion,
+// writeBack is an operator that writes the template without a restart's annotations whenever it sees any, until the test
+// ends.
+func (s *subject) writeBack() {
+	s.t.Helper()
+	set := &appsv1.StatefulSet{}
+	s.get(set, web)
+	changes, err := clients.AppsV1().StatefulSets(s.namespace).Watch(s.t.Context(), metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", web).String(), ResourceVersion: set.ResourceVersion,
 	})
-	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
+	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	const patch = `{"spec":{"template":{"metadata":{"annotations":null}}}}`
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for event := range changes.ResultChan() {
-			if d, ok := event.Object.(*appsv1.Deployment); ok && value(d) != "" {
-				_ = w.admin.Patch(w.t.Context(), d, client.RawPatch(types.MergePatchType, []byte(patch)))
+			if set, ok := event.Object.(*appsv1.StatefulSet); ok && len(set.Spec.Template.Annotations) > 0 {
+				_ = s.admin.Patch(s.t.Context(), set, client.RawPatch(types.MergePatchType, []byte(patch)))
 			}
 		}
 	}()
-	w.t.Cleanup(func() { changes.Stop(); <-ended })
+	s.t.Cleanup(func() { changes.Stop(); <-ended })
 }
