@@ -151,6 +151,17 @@ func TestCrash(t *testing.T) {
 		s.in.Entry, s.in.Written = entry, 0
 		s.later(5).hasPods(s.pods[0], s.newPod()).later(5).met(tls, 600, "crt", "B")
 	}
+	// leftUnseen is one whose record names no app, which left what it was restarted for while nobody looked.
+	leftUnseen := func(s *scenario) {
+		entry := s.proven().in.Entry
+		s.usesOptional(app, all).made(app, -3600, "a", "1").decide()
+		s.later(600).wrote(app, "a", "2").later(5).decide()
+		s.restarted().rolledOut()
+		s.in.Entry, s.in.Written = entry, 0
+		s.later(60).met(app, 1265, "a", "3").later(5).hasPods(s.newPod())
+		s.in.Began = s.in.Now
+		s.decide()
+	}
 	table{{
 		name: "mid-rollout", reason: "the value is adopted and its rollout waited for",
 		given: crashed, want: outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)"},
@@ -264,14 +275,7 @@ func TestCrash(t *testing.T) {
 	}, {
 		name: "a source met for the first time, whose content left the value and returned", reason: "its record is younger than the restart",
 		given: func(s *scenario) {
-			entry := s.proven().in.Entry
-			s.usesOptional(app, all).made(app, -3600, "a", "1").decide()
-			s.later(600).wrote(app, "a", "2").later(5).decide()
-			s.restarted().rolledOut()
-			s.in.Entry, s.in.Written = entry, 0
-			s.later(60).met(app, 1265, "a", "3").later(5).hasPods(s.newPod())
-			s.in.Began = s.in.Now
-			s.decide()
+			leftUnseen(s)
 			s.later(5).wrote(app, "a", "2").later(5).decide()
 			s.decide()
 		},
@@ -279,14 +283,7 @@ func TestCrash(t *testing.T) {
 	}, {
 		name: "a source met for the first time, and by the next leader with the value's content", reason: "it left that after the restart, too",
 		given: func(s *scenario) {
-			entry := s.proven().in.Entry
-			s.usesOptional(app, all).made(app, -3600, "a", "1").decide()
-			s.later(600).wrote(app, "a", "2").later(5).decide()
-			s.restarted().rolledOut()
-			s.in.Entry, s.in.Written = entry, 0
-			s.later(60).met(app, 1265, "a", "3").later(5).hasPods(s.newPod())
-			s.in.Began = s.in.Now
-			s.decide()
+			leftUnseen(s)
 			s.later(5).met(app, 1275, "a", "2").later(5).decide()
 			s.decide()
 		},
