@@ -47,6 +47,6 @@ func sameSources(a, b *Entry) bool {
 	return maps.EqualFunc(a.Sources, b.Sources, func(x, y Source) bool {
 		return x.Present == y.Present && x.Immutable == y.Immutable && x.Provisional == y.Provisional && x.Digest == y.Digest && x.Scope.Equal(y.Scope) &&
 			maps.Equal(x.Tags, y.Tags) && x.NotAfter.Equal(y.NotAfter) && x.Diverged.Equal(y.Diverged) &&
-			x.Pending == y.Pending && x.PendingChanged.Equal(y.PendingChanged) && x.Written == y.Written
+			x.Pending == y.Pending && x.PendingChanged.Equal(y.PendingChanged) && x.Written == y.Written && x.Turned == y.Turned
 	})
 }

@@ -66,6 +66,7 @@ func TestCompare(t *testing.T) {
 		{name: "diverged", older: full(), newer: editSource(func(s *ledger.Source) { s.Diverged = later }), want: ledger.Updated},
 		{name: "pending content", older: full(), newer: editSource(func(s *ledger.Source) { s.Pending = digest.Digest{9} }), want: ledger.Updated},
 		{name: "pending time", older: full(), newer: editSource(func(s *ledger.Source) { s.PendingChanged = later }), want: ledger.Updated},
+		{name: "turned", older: full(), newer: editSource(func(s *ledger.Source) { s.Turned = false }), want: ledger.Updated},
 		{name: "written", older: full(), newer: editSource(func(s *ledger.Source) { s.Written = false }), want: ledger.Updated},
 		{name: "immutable", older: full(), newer: editSource(func(s *ledger.Source) { s.Immutable = false }), want: ledger.Updated},
 		{name: "source uid", older: full(), newer: editSource(func(s *ledger.Source) { s.UID = "b" }), want: ledger.Refreshed},

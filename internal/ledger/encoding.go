@@ -75,6 +75,7 @@ type sourceRecord struct {
 	Pending         *digest.Digest    `json:"pd,omitempty"`
 	PendingChanged  int64             `json:"pc,omitempty"`
 	Written         bool              `json:"w,omitempty"`
+	Turned          bool              `json:"tu,omitempty"`
 }
 
 // Encode writes the entry as one line of JSON. The sequence orders two records of one workload, should a crash leave
@@ -138,7 +139,7 @@ func toRecord(e *Entry, sequence uint64) record {
 			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Digest: optional(s.Digest),
 			UID: s.UID, ResourceVersion: s.ResourceVersion, Immutable: s.Immutable, Provisional: s.Provisional,
 			Changed: milli(s.Changed), NotAfter: milli(s.NotAfter), Diverged: milli(s.Diverged),
-			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged), Written: s.Written,
+			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged), Written: s.Written, Turned: s.Turned,
 		}
 		if len(s.Tags) > 0 {
 			sr.Tags = make(map[string]string, len(s.Tags))
@@ -167,7 +168,7 @@ func (r record) entry() (*Entry, error) {
 		s := Source{
 			Present: sr.Present, Digest: value(sr.Digest), UID: sr.UID, ResourceVersion: sr.ResourceVersion,
 			Immutable: sr.Immutable, Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
-			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged), Written: sr.Written,
+			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged), Written: sr.Written, Turned: sr.Turned,
 		}
 		if s.Scope = reference.Keys(sr.Keys...); sr.All {
 			s.Scope = reference.Scope{All: true}

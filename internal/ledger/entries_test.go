@@ -50,7 +50,7 @@ func full() *ledger.Entry {
 				Present: true, Scope: reference.Keys("a", "b"), Digest: digest.Digest{2},
 				Tags: map[string]ledger.Tag{"a": {1}, "b": {2}}, UID: "source", ResourceVersion: "7",
 				Immutable: true, Changed: base, NotAfter: base.Add(time.Hour), Provisional: true, Diverged: base.Add(time.Minute),
-				Pending: digest.Digest{4}, PendingChanged: base.Add(2 * time.Minute), Written: true,
+				Pending: digest.Digest{4}, PendingChanged: base.Add(2 * time.Minute), Written: true, Turned: true,
 			},
 			app: {Present: true, Scope: all, Digest: digest.Digest{3}, Tags: map[string]ledger.Tag{"": {3}}},
 			{Kind: reference.Secret, Namespace: "apps", Name: "absent"}: {Scope: all},
@@ -84,7 +84,7 @@ func random(r *rand.Rand) *ledger.Entry {
 		s := ledger.Source{
 			Present: r.Intn(2) == 0, Digest: sum(), UID: types.UID(text()), ResourceVersion: text(),
 			Immutable: r.Intn(2) == 0, Changed: moment(), NotAfter: moment(), Provisional: r.Intn(2) == 0, Diverged: moment(),
-			Pending: sum(), PendingChanged: moment(), Written: r.Intn(2) == 0,
+			Pending: sum(), PendingChanged: moment(), Written: r.Intn(2) == 0, Turned: r.Intn(2) == 0,
 		}
 		if s.Scope = reference.Keys(text(), text()); r.Intn(2) == 0 {
 			s.Scope = all

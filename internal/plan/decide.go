@@ -135,7 +135,7 @@ func (d *decider) adopt() {
 			f.record = diverged(*f)
 		}
 		if f.differs() {
-			f.record.Written = written && f.succeeds(d.entry.Sources[f.use.Source])
+			f.record.Written = written && !f.record.Turned
 		}
 	}
 }

@@ -55,16 +55,17 @@ func (f finding) differs() bool {
 	return f.condition == changed || f.condition == returned || f.condition == vanished
 }
 
-// succeeds reports whether the content, as far as is known, came right after what the record was made of. What was met in
-// between may have been there after a restart for this content.
-func (f finding) succeeds(record ledger.Source) bool {
+// turned reports whether the content was yet another between what the last value was written for, or what was proven, and
+// what it is now, as far as is known: a restart whose record was lost may have been written for this content before that.
+func (f finding) turned() bool {
+	r := f.record
 	switch {
-	case record.Provisional, f.seen.UID != record.UID:
-		return false
-	case len(f.turns) == 0:
+	case r.Provisional, f.seen.UID != r.UID:
 		return true
+	case r.Diverged.IsZero(), r.Written:
+		return len(f.turns) > 1 || len(f.turns) == 1 && (f.turns[0].Merged || f.turns[0].After != r.ResourceVersion)
 	default:
-		return len(f.turns) == 1 && !f.turns[0].Merged && record.Diverged.IsZero() && f.turns[0].After == record.ResourceVersion
+		return r.Turned || len(f.turns) > 0 || f.shown != r.Pending
 	}
 }
 
@@ -190,6 +191,7 @@ func content(key digest.Key, findings []finding) digest.Digest {
 // diverged is the record of a source whose content differs, with what is known of that content.
 func diverged(f finding) ledger.Source {
 	r := f.record
+	r.Turned = f.turned()
 	if f.condition == vanished { // should it come back as it was before anything is done about it, nothing has happened
 		r.Written = r.Written && f.shown == r.Pending
 		r.Pending, r.PendingChanged = f.shown, time.Time{}

@@ -259,6 +259,24 @@ func TestCrash(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "content left and returned while the cache did not show the restart", reason: "each look brings the record up to date",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B").later(5).decide()
+			entry, before := s.in.Entry, s.in.Workload
+			s.restarted().rolledOut()
+			after := s.in.Workload
+			s.in.Entry, s.in.Workload, s.in.Written = entry, before, 0
+			s.later(5).wrote(tls, "crt", "A").later(5).decide()
+			s.in.Workload = after
+			created := s.newPod()
+			s.in.Workload = before
+			s.later(5).wrote(tls, "crt", "B").later(5).decide()
+			s.in.Workload = after
+			s.hasPods(created).decide()
+			s.decide()
+		},
+		want: stale,
+	}, {
 		name: "content left while nobody looked and returned before it was adopted", reason: "what is met is no cache that lags behind",
 		given: func(s *scenario) {
 			entry := s.proven().in.Entry

@@ -30,8 +30,10 @@ type oracle struct {
 	reshaped map[types.UID]bool
 	// assumed is content that was taken at first sight as what a pod runs with.
 	assumed map[*apiPod]map[reference.Source][]digest.Content
-	// noted is until when all that a leader saw is on record.
+	// noted is until when all that a leader saw is on record, unlooked when sources were not looked at for a workload: it
+	// was opted out, or its template did not show them.
 	noted    time.Time
+	unlooked map[types.UID]map[reference.Source]period
 	restarts int
 	adopted  int
 	last     time.Time
@@ -42,11 +44,50 @@ func newOracle(s *simulation) *oracle {
 		simulation: s, views: map[types.UID]map[reference.Source]int{}, forgiven: map[types.UID]bool{},
 		applied:  map[types.UID]string{},
 		tookBack: map[types.UID]bool{}, edits: map[types.UID]time.Time{}, reshaped: map[types.UID]bool{},
-		assumed: map[*apiPod]map[reference.Source][]digest.Content{},
+		assumed:  map[*apiPod]map[reference.Source][]digest.Content{},
+		unlooked: map[types.UID]map[reference.Source]period{},
 	}
 }
 
+// period is a stretch of time; one without an end goes on.
+type period struct{ start, end time.Time }
+
+// looksAt notes which sources are not looked at any more, or are again.
+func (o *oracle) looksAt(old, w *apiWorkload) {
+	looks := func(w *apiWorkload, name reference.Source) bool {
+		return !w.out && slices.ContainsFunc(simUses[w.template.uses], func(u reference.Use) bool { return u.Source == name })
+	}
+	for _, name := range simSources {
+		before, after := looks(old, name), looks(w, name)
+		last := o.unlooked[w.uid][name]
+		switch {
+		case before == after:
+			continue
+		case after:
+			last.end = o.now
+		case last.end.IsZero() || last.end.Before(o.noted):
+			last = period{start: o.now}
+		default:
+			last.end = time.Time{} // what was seen between the two may not be on record
+		}
+		if o.unlooked[w.uid] == nil {
+			o.unlooked[w.uid] = map[reference.Source]period{}
+		}
+		o.unlooked[w.uid][name] = last
+	}
+}
+
+// notedFor is until when all that was seen of a source is on record of a workload.
+func (o *oracle) notedFor(uid types.UID, name reference.Source) time.Time {
+	unlooked, known := o.unlooked[uid][name]
+	if known && unlooked.start.Before(o.noted) && (unlooked.end.IsZero() || unlooked.end.After(o.noted)) {
+		return unlooked.start
+	}
+	return o.noted
+}
+
 func (o *oracle) edited(old, w *apiWorkload, who string) {
+	o.looksAt(old, w)
 	if who == "flux-reloader" || old.template == w.template {
 		return
 	}
@@ -138,18 +179,17 @@ func (o *oracle) notes(p *process) {
 }
 
 // forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
-// may not be on record yet, and the next leader need not have seen it. Pods that read what came in between are taken to
+// may not be on record yet, and the next leader need not have seen it. So is what left and returned while it was not looked
+// at, for a workload that was opted out or did not show it. Pods that read what came in between are taken to
 // run with what returned.
 func (o *oracle) forgets() {
 	for _, name := range simSources {
-		back := o.returned(name, o.noted)
-		if len(back) == 0 {
-			continue
-		}
-		for _, parts := range o.server.parts {
+		for uid, parts := range o.server.parts {
+			noted := o.notedFor(uid, name)
+			back := o.returned(name, noted)
 			for _, pod := range parts.pods {
 				for _, read := range pod.reads(name) {
-					if read.written.After(o.noted) {
+					if len(back) > 0 && read.written.After(noted) {
 						o.assume(pod, name, brought(read.content, back, o.server.sources[name].content))
 					}
 				}

@@ -45,7 +45,7 @@ func Restarted(d Decision, now time.Time) *ledger.Entry {
 	e := d.Entry.Clone()
 	e.Value = d.Value
 	for source, record := range e.Sources { // one that is absent counts as what it held last
-		record.Written = !record.Pending.IsZero()
+		record.Written, record.Turned = !record.Pending.IsZero(), false
 		e.Sources[source] = record
 	}
 	for _, change := range d.Changes {
