@@ -37,9 +37,11 @@ build: need-go ## Build the controller: build/bin/reloader
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/bin/ ./cmd/reloader
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen ## Generate RBAC, and deepcopy functions and CRDs from the types of api/
+generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs ## Generate RBAC, and from the types of api/ deepcopy functions, CRDs and docs/api
 	$< rbac:roleName=reloader paths=./internal/... paths=./cmd/... output:rbac:dir=config/rbac
 	cd api && $< object crd paths=./... output:crd:dir=../config/crd/bases
+	$(TOOLS)/crd-ref-docs --config tools/crd-ref-docs.yaml --log-level ERROR --renderer markdown \
+	  --source-path api/v1alpha1 --output-path docs/api/v1alpha1/reloader.md
 
 ##@ Check
 

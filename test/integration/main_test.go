@@ -74,6 +74,9 @@ func run(m *testing.M) (code int, err error) {
 	if err := applyClusterRole(ctx, admin); err != nil {
 		return 1, err
 	}
+	if err := applyPolicyCRD(ctx, admin); err != nil {
+		return 1, err
+	}
 	manyAtOnce()
 	gomega.SetDefaultEventuallyTimeout(30 * time.Second)
 	gomega.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)

@@ -30,10 +30,15 @@ func identity(namespace string) string {
 
 // manifests reads the objects of one of the project's RBAC files.
 func manifests(name string) ([]*unstructured.Unstructured, error) {
-	path := filepath.Join(root, "config", "rbac", name)
+	return manifestsIn(filepath.Join("rbac", name))
+}
+
+// manifestsIn reads the objects of a file below config.
+func manifestsIn(name string) ([]*unstructured.Unstructured, error) {
+	path := filepath.Join(root, "config", name)
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading RBAC, see `make generate`: %w", err)
+		return nil, fmt.Errorf("reading manifests, see `make generate`: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)

@@ -1,0 +1,265 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+// policyCRD is the project's definition of ReloadPolicy, seen from config.
+const policyCRD = "crd/bases/reloader.contrib.fluxcd.io_reloadpolicies.yaml"
+
+// applyPolicyCRD makes the API server serve ReloadPolicies.
+func applyPolicyCRD(ctx context.Context, c client.Client) error {
+	objects, err := manifestsIn(policyCRD)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if err := c.Create(ctx, object); err != nil {
+			return fmt.Errorf("making %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind + "List"))
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		return c.List(ctx, list) == nil, nil // not served yet
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for ReloadPolicies to be served: %w", err)
+	}
+	return nil
+}
+
+// policyOf is a ReloadPolicy of this spec, as a user writes it.
+func policyOf(t *testing.T, namespace, spec string) *unstructured.Unstructured {
+	t.Helper()
+	policy := &unstructured.Unstructured{}
+	NewWithT(t).Expect(yaml.Unmarshal([]byte("spec: "+spec), &policy.Object)).To(Succeed())
+	policy.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind))
+	policy.SetNamespace(namespace)
+	policy.SetName("policy")
+	return policy
+}
+
+func TestReloadPolicyTakesWhatIsValid(t *testing.T) {
+	w := newWorld(t)
+	for name, spec := range map[string]string{
+		"nothing":                  `{}`,
+		"intervals of all units":   `{interval: 1h2m3s4ms}`,
+		"parts of an hour":         `{interval: 0.5h}`,
+		"the shortest interval":    `{interval: 1s}`,
+		"suspended":                `{suspend: true}`,
+		"observing":                `{mode: Observe}`,
+		"all workloads":            `{optIn: All, onAdoption: RestartStale}`,
+		"all namespaces":           `{namespaceSelector: {}}`,
+		"namespaces":               `{namespaceSelector: {matchLabels: {team: a}}}`,
+		"a kind":                   `{workloads: [{kind: DaemonSet}]}`,
+		"an API":                   `{workloads: [{apiVersion: apps/v1}]}`,
+		"a name":                   `{workloads: [{apiVersion: apps/v1, kind: Deployment, name: registry.example}]}`,
+		"labels":                   `{workloads: [{selector: {matchLabels: {app: a}}}, {kind: StatefulSet, selector: {matchExpressions: [{key: app, operator: Exists}]}}]}`,
+		"no entries":               `{workloads: [], sources: []}`,
+		"a source":                 `{sources: [{kind: Secret, name: registry-tls}]}`,
+		"keys":                     `{sources: [{keys: ["tls.*", "[a-c]?", ca.crt]}]}`,
+		"keys of labelled sources": `{sources: [{kind: ConfigMap, selector: {matchLabels: {app: a}}, keys: [config.yml]}]}`,
+		"no settling":              `{settle: {quiet: 0s, max: 0s}}`,
+		"half of settling":         `{settle: {quiet: 30s, owner: Ignore}}`,
+		"variables":                `{strategy: EnvVars}`,
+		"a service account":        `{serviceAccountName: reloader.restarts}`,
+		"no service account":       `{serviceAccountName: ""}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(w.admin.Create(t.Context(), policyOf(t, w.namespace, spec), client.DryRunAll)).To(Succeed())
+		})
+	}
+}
+
+func TestReloadPolicyValidation(t *testing.T) {
+	w := newWorld(t)
+	many := func(entry string) string { return strings.Repeat(entry+",", 33) }
+	for name, test := range map[string]struct{ spec, field, says string }{
+		"no duration":               {`{interval: 10}`, "spec.interval", ""},
+		"a day":                     {`{interval: 1d}`, "spec.interval", ""},
+		"less than nothing":         {`{interval: -1s}`, "spec.interval", ""},
+		"no interval":               {`{interval: 0s}`, "spec.interval", "at least 1s"},
+		"longer than can be read":   {`{interval: 9999999999h}`, "spec.interval", ""},
+		"an unknown mode":           {`{mode: Approve}`, "spec.mode", ""},
+		"an unknown opt-in":         {`{optIn: None}`, "spec.optIn", ""},
+		"an unknown adoption":       {`{onAdoption: Restart}`, "spec.onAdoption", ""},
+		"an unknown strategy":       {`{strategy: Evict}`, "spec.strategy", ""},
+		"an account with a capital": {`{serviceAccountName: Reloader}`, "spec.serviceAccountName", ""},
+
+		"a workload entry without a field":  {`{workloads: [{}]}`, "spec.workloads[0]", "at least one of"},
+		"an unknown kind":                   {`{workloads: [{kind: Job}]}`, "spec.workloads[0].kind", ""},
+		"an API without a version":          {`{workloads: [{apiVersion: apps}]}`, "spec.workloads[0].apiVersion", ""},
+		"a workload's name and labels":      {`{workloads: [{kind: Deployment, name: a, selector: {matchLabels: {app: a}}}]}`, "spec.workloads[0]", "exclude each other"},
+		"a workload's name without kind":    {`{workloads: [{name: a}]}`, "spec.workloads[0]", "name needs a kind"},
+		"a workload's name with a wildcard": {`{workloads: [{kind: Deployment, name: "a*"}]}`, "spec.workloads[0].name", ""},
+		"an empty selector":                 {`{workloads: [{selector: {}}]}`, "spec.workloads[0]", "selector must not be empty"},
+		"a selector of empty parts":         {`{workloads: [{kind: Deployment, selector: {matchLabels: {}, matchExpressions: []}}]}`, "spec.workloads[0]", "selector must not be empty"},
+		"too many workload entries":         {`{workloads: [` + many("{kind: Deployment}") + `]}`, "spec.workloads", ""},
+
+		"a source entry without a field":  {`{sources: [{}]}`, "spec.sources[0]", "at least one of"},
+		"a kind that holds no data":       {`{sources: [{kind: Pod}]}`, "spec.sources[0].kind", ""},
+		"a source's name and labels":      {`{sources: [{kind: Secret, name: a, selector: {matchLabels: {app: a}}}]}`, "spec.sources[0]", "exclude each other"},
+		"a source's name without kind":    {`{sources: [{name: a}]}`, "spec.sources[0]", "name needs a kind"},
+		"a source's name with a wildcard": {`{sources: [{kind: Secret, name: "a*"}]}`, "spec.sources[0].name", ""},
+		"an empty selector of sources":    {`{sources: [{selector: {}}]}`, "spec.sources[0]", "selector must not be empty"},
+		"no keys":                         {`{sources: [{kind: Secret, keys: []}]}`, "spec.sources[0].keys", ""},
+		"an empty key":                    {`{sources: [{keys: [""]}]}`, "spec.sources[0].keys[0]", ""},
+		"a key twice":                     {`{sources: [{keys: [a, a]}]}`, "spec.sources[0].keys[1]", ""},
+		"too many source entries":         {`{sources: [` + many("{kind: Secret}") + `]}`, "spec.sources", ""},
+
+		"less than quiet":             {`{settle: {quiet: 1m, max: 59s}}`, "spec.settle", "max must not be less than quiet"},
+		"less than quiet, by default": {`{settle: {quiet: 31s}}`, "spec.settle", "max must not be less than quiet"},
+		"settling for too long":       {`{settle: {max: 9999999999h}}`, "spec.settle", ""},
+		"settling without a unit":     {`{settle: {quiet: "2"}}`, "spec.settle.quiet", ""},
+		"an unknown owner":            {`{settle: {owner: Hold}}`, "spec.settle.owner", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := w.admin.Create(t.Context(), policyOf(t, w.namespace, test.spec), client.DryRunAll)
+			g.Expect(err).To(Satisfy(apierrors.IsInvalid))
+			g.Expect(causes(err)).To(ContainElement(And(HavePrefix(test.field+": "), ContainSubstring(test.says))))
+		})
+	}
+}
+
+// causes are the fields that an answer names, and what it says of each.
+func causes(err error) []string {
+	status, ok := err.(apierrors.APIStatus)
+	if !ok || status.Status().Details == nil {
+		return nil
+	}
+	var named []string
+	for _, cause := range status.Status().Details.Causes {
+		named = append(named, cause.Field+": "+cause.Message)
+	}
+	return named
+}
+
+func TestReloadPolicyDefaults(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	policy := policyOf(t, w.namespace, `{}`)
+	w.create(policy)
+	g.Expect(policy.Object["spec"]).To(Equal(map[string]any{
+		"interval": "10m", "mode": "Auto", "optIn": "Annotation", "strategy": "Annotations",
+		"settle": map[string]any{"quiet": "2s", "max": "30s", "owner": "Wait"},
+	}), "and no onAdoption: its default depends on optIn")
+	g.Expect(policy.Object["status"]).To(Equal(map[string]any{"observedGeneration": int64(-1)}))
+
+	typed := &v1alpha1.ReloadPolicy{ObjectMeta: metav1.ObjectMeta{Name: "typed", Namespace: w.namespace}}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	g.Expect(err).NotTo(HaveOccurred())
+	sent := &unstructured.Unstructured{Object: content}
+	sent.SetGroupVersionKind(policy.GroupVersionKind())
+	w.create(sent)
+	g.Expect(sent.Object["spec"]).To(Equal(policy.Object["spec"]), "what Go sends of an empty object gets them as well")
+	g.Expect(sent.Object["status"]).To(Equal(policy.Object["status"]))
+}
+
+// The largest status that the API server takes, with the longest names that there may be, is below 80 KiB, and with it an
+// object below 100 KiB that selects by the longest names.
+func TestReloadPolicyStatusIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	named := strings.Repeat("{kind: %[1]s, name: "+text(253)+"},", 20)
+	policy := policyOf(t, w.namespace, "{workloads: ["+fmt.Sprintf(named, "StatefulSet")+"], sources: ["+fmt.Sprintf(named, "ConfigMap")+"]}")
+	w.create(policy)
+	status := func(pending, history, changes, length int) map[string]any {
+		workload := map[string]any{"kind": text(63), "namespace": text(63), "name": text(253)}
+		at := "2026-01-02T03:04:05Z"
+		var held, past, differ []any
+		for range changes {
+			differ = append(differ, text(length))
+		}
+		for range pending {
+			held = append(held, map[string]any{
+				"workload": workload, "reason": text(64), "message": text(v1alpha1.MaxMessageLength), "since": at, "until": at, "changes": differ,
+			})
+		}
+		for range history {
+			past = append(past, map[string]any{
+				"workload": workload, "cause": text(v1alpha1.MaxMessageLength), "at": at, "rolloutDuration": "999h59m59.999999999s",
+			})
+		}
+		return map[string]any{"pending": held, "history": past}
+	}
+	const pending, history, changes, length = v1alpha1.MaxPending, v1alpha1.MaxHistory, v1alpha1.MaxPendingChanges, v1alpha1.MaxChangeLength
+	for name, over := range map[string]map[string]any{
+		"pending": status(pending+1, history, changes, length), "history": status(pending, history+1, changes, length),
+		"changes": status(pending, history, changes+1, length), "length": status(pending, history, changes, length+1),
+	} {
+		refused := policy.DeepCopy()
+		refused.Object["status"] = over
+		g.Expect(w.admin.Status().Update(t.Context(), refused)).To(Satisfy(apierrors.IsInvalid), name)
+	}
+	policy.Object["status"] = status(pending, history, changes, length)
+	g.Expect(w.admin.Status().Update(t.Context(), policy)).To(Succeed())
+	for limit, part := range map[int]any{80 << 10: policy.Object["status"], 100 << 10: policy.Object} {
+		stored, err := json.Marshal(part)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(len(stored)).To(BeNumerically("<", limit))
+	}
+}
+
+func text(length int) string { return strings.Repeat("x", length) }
+
+func TestReloadPolicyColumns(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	policy := policyOf(t, w.namespace, `{}`)
+	w.create(policy)
+	policy.Object["status"] = map[string]any{
+		"workloads": map[string]any{"selected": 12, "inSync": 7, "pending": 3, "restarting": 2, "failed": 0},
+		"conditions": []any{map[string]any{
+			"type": "Ready", "status": "True", "reason": "Succeeded", "message": "told-in-a-word", "lastTransitionTime": "2026-01-02T03:04:05Z",
+		}},
+	}
+	g.Expect(w.admin.Status().Update(t.Context(), policy)).To(Succeed())
+	binaries, err := cluster.Binaries(t.Context(), "kubectl")
+	g.Expect(err).NotTo(HaveOccurred())
+	get := func(what string) []string {
+		command := exec.CommandContext(t.Context(), binaries["kubectl"], "get", what, "-n", w.namespace, "--kubeconfig", w.cluster.Kubeconfig())
+		output, err := command.CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(output))
+		return strings.Split(strings.TrimSpace(string(output)), "\n")
+	}
+	lines := get("rlp")
+	g.Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "AGE", "READY", "STATUS", "PENDING"}))
+	g.Expect(strings.Fields(lines[1])).To(HaveExactElements(Equal("policy"), Not(BeEmpty()), Equal("True"), Equal("told-in-a-word"), Equal("3")))
+	g.Expect(get("fluxcd")).To(ContainElement(HavePrefix("policy ")))
+	g.Expect(get("fluxcd-appliers")).To(ContainElement(HavePrefix("policy ")))
+}
+
+// The samples of ReloadPolicies are valid.
+func TestReloadPolicySamples(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	objects, err := manifestsIn(filepath.Join("samples", "reloadpolicy.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).NotTo(BeEmpty())
+	w.admin = client.WithFieldValidation(w.admin, metav1.FieldValidationStrict)
+	for _, object := range objects {
+		w.create(object)
+	}
+}
