@@ -1,12 +1,14 @@
-// Package notify tells people what Reloader did: Kubernetes Events on the workloads, and, if asked to, the same events
-// to Flux's notification-controller. That knows Alerts on Flux's own kinds only: events about a workload reach its log,
-// until they can be told about the Flux object that owns it. Nothing here ever holds up a restart.
+// Package notify tells people what Reloader did: Kubernetes Events on the workload and on what it belongs to, the Flux
+// object that applies it or the policy that governs it. The latter goes to Flux's notification-controller as well, if
+// there is one: its Alerts know Flux's own kinds only, so that those that a team has on a Kustomization tell of restarts
+// too. Nothing here ever holds up a restart.
 package notify
 
 import (
 	"context"
 	"fmt"
 
+	eventv1 "github.com/fluxcd/pkg/apis/event/v1beta1"
 	"github.com/fluxcd/pkg/runtime/events"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -29,24 +31,64 @@ const (
 	ReasonRolledBack = "RolledBack"
 )
 
-// queueSize is how many events may wait for notification-controller. More are dropped: they are on the workloads too.
+// queueSize is how many events may wait for notification-controller. More are dropped: they are on the objects, too.
 const queueSize = 1024
 
 // Event is one thing to tell.
 type Event struct {
-	// Object is the workload.
+	// Object is the workload, or the policy that the event is about.
 	Object corev1.ObjectReference
 	// Warning events say that something needs attention.
 	Warning bool
 	Reason  string
 	Message string
+	// Related is the object that the workload belongs to, to be told as well; nil for none.
+	Related *Related
 }
 
-func (e Event) kind() string {
-	if e.Warning {
+// Related is an object that a workload belongs to, and what it is told beside the message.
+type Related struct {
+	Object corev1.ObjectReference
+	// Own is whether the object is one of Reloader's own kinds. A warning becomes an error there. On another's object it
+	// does not: an error on a Kustomization could overwrite the status of its commit.
+	Own bool
+	// Metadata is shown with the message in alerts.
+	Metadata map[string]string
+	// Token tells two events apart that have the same message, and makes one out of two that have the same token.
+	Token string
+}
+
+func eventType(warning bool) string {
+	if warning {
 		return corev1.EventTypeWarning
 	}
 	return corev1.EventTypeNormal
+}
+
+// post is an event for notification-controller.
+type post struct {
+	object    corev1.ObjectReference
+	metadata  map[string]string
+	eventType string
+	reason    string
+	message   string
+}
+
+// post is what notification-controller is told of the related object. It passes on metadata under the object's own API
+// group only, without the prefix.
+func (e Event) post() post {
+	p := post{
+		object: e.Related.Object, metadata: map[string]string{}, eventType: eventType(e.Warning && e.Related.Own),
+		reason: e.Reason, message: e.Message,
+	}
+	prefix := e.Related.Object.GroupVersionKind().Group + "/"
+	for key, value := range e.Related.Metadata {
+		p.metadata[prefix+key] = value
+	}
+	if e.Related.Token != "" {
+		p.metadata[prefix+eventv1.MetaTokenKey] = e.Related.Token
+	}
+	return p
 }
 
 // Recorder sends events. It implements manager.Runnable.
@@ -54,12 +96,12 @@ type Recorder struct {
 	log   logr.Logger
 	kube  record.EventRecorder
 	flux  *events.Recorder
-	queue chan Event
+	queue chan post
 }
 
 // New makes a recorder. Address is notification-controller's, empty for none.
 func New(log logr.Logger, scheme *runtime.Scheme, kube record.EventRecorder, address string) (*Recorder, error) {
-	r := &Recorder{log: log, kube: kube, queue: make(chan Event, queueSize)}
+	r := &Recorder{log: log, kube: kube, queue: make(chan post, queueSize)}
 	if address == "" {
 		return r, nil
 	}
@@ -74,12 +116,17 @@ func New(log logr.Logger, scheme *runtime.Scheme, kube record.EventRecorder, add
 
 // Send tells of an event. It does not block.
 func (r *Recorder) Send(e Event) {
-	r.kube.Event(&e.Object, e.kind(), e.Reason, e.Message)
+	r.kube.Event(&e.Object, eventType(e.Warning), e.Reason, e.Message)
+	if e.Related == nil {
+		return
+	}
+	p := e.post()
+	r.kube.Event(&p.object, p.eventType, p.reason, p.message)
 	if r.flux == nil {
 		return
 	}
 	select {
-	case r.queue <- e:
+	case r.queue <- p:
 	default:
 		r.log.Info("event not sent to notification-controller: too many are waiting", "reason", e.Reason)
 	}
@@ -100,8 +147,8 @@ func (r *Recorder) post(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-r.queue:
-			r.flux.Event(&e.Object, e.kind(), e.Reason, e.Message)
+		case p := <-r.queue:
+			r.flux.AnnotatedEventf(&p.object, p.metadata, p.eventType, p.reason, "%s", p.message)
 		}
 	}
 }

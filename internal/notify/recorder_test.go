@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
@@ -18,12 +19,21 @@ import (
 func event(message string) Event {
 	return Event{
 		Object: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "apps", Name: "web"},
-		Reason: ReasonReloaded, Message: message,
+		Reason: ReasonReloaded, Message: message, Related: related(),
+	}
+}
+
+func related() *Related {
+	return &Related{
+		Object: corev1.ObjectReference{
+			APIVersion: "kustomize.toolkit.fluxcd.io/v1", Kind: "Kustomization", Namespace: "flux-system", Name: "apps",
+		},
+		Metadata: map[string]string{"workload": "Deployment/apps/web"}, Token: "value",
 	}
 }
 
 func TestKubernetesEvent(t *testing.T) {
-	kube := record.NewFakeRecorder(2)
+	kube := record.NewFakeRecorder(7)
 	r, err := New(logr.Discard(), runtime.NewScheme(), kube, "")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +42,15 @@ func TestKubernetesEvent(t *testing.T) {
 	failed := event("no")
 	failed.Warning, failed.Reason = true, ReasonReloadFail
 	r.Send(failed)
-	for _, want := range []string{"Normal Reloaded 100% restarted", "Warning ReloadFail no"} {
+	alone := event("alone")
+	alone.Related = nil
+	r.Send(alone)
+	failed.Related.Own = true
+	r.Send(failed)
+	for _, want := range []string{
+		"Normal Reloaded 100% restarted", "Normal Reloaded 100% restarted", "Warning ReloadFail no", "Normal ReloadFail no",
+		"Normal Reloaded alone", "Warning ReloadFail no",
+	} {
 		if got := <-kube.Events; got != want {
 			t.Errorf("event %q, want %q", got, want)
 		}
@@ -61,8 +79,19 @@ func TestNotificationController(t *testing.T) {
 	r.Send(event("restarted Deployment/web"))
 	select {
 	case got := <-received:
-		if got["message"] != "restarted Deployment/web" || got["reportingController"] != "reloader" {
-			t.Errorf("posted %v", got)
+		want := map[string]any{
+			"message": "restarted Deployment/web", "reason": ReasonReloaded, "severity": "info", "reportingController": "reloader",
+			"metadata": map[string]any{
+				"kustomize.toolkit.fluxcd.io/workload": "Deployment/apps/web", "kustomize.toolkit.fluxcd.io/token": "value",
+			},
+			"involvedObject": map[string]any{
+				"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "namespace": "flux-system", "name": "apps",
+			},
+		}
+		delete(got, "timestamp")
+		delete(got, "reportingInstance")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("posted (-want +got)\n%s", diff)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("nothing was posted")
