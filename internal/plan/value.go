@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -33,11 +34,25 @@ func stands(value string) (digest.Digest, bool) {
 	return d, d.UnmarshalText([]byte(value[:size])) == nil
 }
 
+// successors are the values that stand for content after the previous one, in the order of their use. A restart writes the
+// first, unless pods carry that: those of a restart whose record was lost, and which somebody took back.
+func successors(key digest.Key, previous string, content digest.Digest, token string) []string {
+	values := make([]string, 0, maxSuccessors)
+	for range maxSuccessors {
+		previous = Value(key, previous, content, token)
+		values = append(values, previous)
+	}
+	return values
+}
+
+// maxSuccessors is how many restarts for one content may be lost and taken back while pods of all of them are there.
+const maxSuccessors = 3
+
 // follows reports whether live is the value that Reloader would have written after previous: the mark of a restart
 // whose record was lost in a crash.
 func follows(key digest.Key, live, previous, token string) bool {
 	content, ok := stands(live)
-	return ok && live == Value(key, previous, content, token)
+	return ok && slices.Contains(successors(key, previous, content, token), live)
 }
 
 // Restarted is the record after the restart that was decided on was written at this time.

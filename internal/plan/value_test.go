@@ -142,3 +142,24 @@ func TestReplay(t *testing.T) {
 		})
 	}
 }
+
+// A restart whose record was lost, and which somebody took back, has left pods with its value: the next for the same content
+// must not make them current again. It is known by its own value when its record is lost, too.
+func TestAValueThatPodsCarryIsNotWrittenAgain(t *testing.T) {
+	s := newScenario(t)
+	s.proven().wrote(tls, "crt", "B").later(5).decide()
+	entry, first := s.in.Entry, s.decision.Value
+	s.restarted().later(5)
+	carries := s.newPod()
+	s.undone().hasPods(pod(-1800), carries).later(120)
+	s.in.Entry, s.in.Written = entry, 0
+	if s.decide(); s.decision.Verdict != plan.Restart || s.decision.Value == first {
+		t.Fatalf("%s with %q, want Restart with another value than %q", s.decision.Verdict, s.decision.Value, first)
+	}
+	entry, second := s.in.Entry, s.decision.Value
+	s.restarted().rolledOut().later(5)
+	s.in.Entry, s.in.Written = entry, 0
+	if s.decide(); s.in.Entry.Value != second {
+		t.Errorf("recorded value %q, want the live one %q", s.in.Entry.Value, second)
+	}
+}

@@ -40,7 +40,7 @@ type Variable struct {
 
 // write is what the restart for the differences writes.
 func (d *decider) write() Write {
-	w := Write{Value: Value(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)}
+	w := Write{Value: d.value()}
 	var last *finding
 	for i := range d.findings {
 		f := &d.findings[i]
@@ -58,6 +58,20 @@ func (d *decider) write() Write {
 		w.ReloadedFrom = d.reloadedFrom(*last)
 	}
 	return w
+}
+
+// value is the first that no pod carries.
+func (d *decider) value() string {
+	values := successors(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)
+	carried := func(value string) bool {
+		return d.in.Rollout != nil && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Value == value })
+	}
+	for _, value := range values {
+		if !carried(value) {
+			return value
+		}
+	}
+	return values[len(values)-1]
 }
 
 // reloadedFrom describes a source in the form in which Stakater Reloader does. The hash is keyed, and the time that of the
