@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -251,15 +253,33 @@ func TestReloadPolicyColumns(t *testing.T) {
 	g.Expect(get("fluxcd-appliers")).To(ContainElement(HavePrefix("policy ")))
 }
 
-// The samples of ReloadPolicies are valid.
-func TestReloadPolicySamples(t *testing.T) {
+// What users copy is valid: the samples, and the examples of the specification.
+func TestReloadPolicyExamples(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
 	objects, err := manifestsIn(filepath.Join("samples", "reloadpolicy.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).NotTo(BeEmpty())
-	w.admin = client.WithFieldValidation(w.admin, metav1.FieldValidationStrict)
-	for _, object := range objects {
-		w.create(object)
+	page, err := os.ReadFile(filepath.Join(root, "docs", "spec", "v1alpha1", "reloadpolicies.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		example := &unstructured.Unstructured{}
+		g.Expect(yaml.Unmarshal([]byte(block[1]), &example.Object)).To(Succeed())
+		if kind := example.GetKind(); kind != "" && kind != v1alpha1.ReloadPolicyKind {
+			continue
+		}
+		example.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind))
+		objects = append(objects, example)
+	}
+	strict := client.WithFieldValidation(w.admin, metav1.FieldValidationStrict)
+	for i, object := range objects {
+		object.SetNamespace(w.namespace)
+		object.SetName(fmt.Sprint("example-", i))
+		wanted, hasStatus := object.Object["status"]
+		g.Expect(strict.Create(t.Context(), object)).To(Succeed(), "%v", object.Object)
+		if hasStatus {
+			object.Object["status"] = wanted
+			g.Expect(strict.Status().Update(t.Context(), object)).To(Succeed(), "%v", wanted)
+		}
 	}
 }
