@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,8 +13,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+)
+
+const (
+	// absentFirst and absentMost are the waits between tries of a resource that is not served: a first, and what they
+	// double to. Up to absentJitter of each comes on top.
+	absentFirst  = time.Second
+	absentMost   = 15 * time.Second
+	absentJitter = 0.5
+	absentSteps  = 10
 )
 
 // informer watches one resource in one namespace, or in all.
@@ -68,8 +79,22 @@ func newInformer(log logr.Logger, namespace string, resource Resource, handler H
 	return i, nil
 }
 
-func (i *informer) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+// list waits for a resource that is not served: reflectors back off to a minute, which is long for an API that has just
+// been installed.
+func (i *informer) list(ctx context.Context, options metav1.ListOptions) (list runtime.Object, err error) {
 	i.resource.Select(&options)
+	again := wait.Backoff{Duration: absentFirst, Cap: absentMost, Factor: 2, Jitter: absentJitter, Steps: absentSteps}
+	ended := again.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		list, err = i.ask(ctx, options)
+		return !apierrors.IsNotFound(err), nil
+	})
+	if ended != nil {
+		return nil, fmt.Errorf("waiting for %s to be served: %w", i.resource.Name, ended)
+	}
+	return list, err
+}
+
+func (i *informer) ask(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
 	i.answered(err)
@@ -160,10 +185,13 @@ func (i *informer) answered(err error) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if refuses && i.refused == nil {
+	switch {
+	case refuses && i.refused != nil: // said before
+	case apierrors.IsNotFound(err):
+		i.log.Info("the API server does not serve the resource; trying again until it does")
+	case refuses:
 		i.log.Error(err, "the API server refuses the watch; trying again until it does not")
-	}
-	if !refuses && i.refused != nil {
+	case i.refused != nil:
 		i.log.Info("the API server allows the watch again")
 	}
 	i.refused = err

@@ -50,16 +50,34 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, code)
 		return
 	}
+	if r.URL.Query().Get("watch") == "" {
+		list := s.list(namespace)
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(list)
+		return
+	}
 	events := make(chan event, 100)
 	s.open[events] = namespace
-	for name, content := range s.objects[namespace] {
-		events <- event{"ADDED", s.configMap(namespace, name, content)}
+	if r.URL.Query().Get("sendInitialEvents") == "true" {
+		for _, o := range s.list(namespace).Items {
+			events <- event{"ADDED", &o}
+		}
+		done := s.configMap(namespace, "", "")
+		done.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+		events <- event{"BOOKMARK", done}
 	}
-	done := s.configMap(namespace, "", "")
-	done.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
-	events <- event{"BOOKMARK", done}
 	s.mu.Unlock()
 	s.stream(w, r, events)
+}
+
+func (s *apiServer) list(namespace string) *corev1.ConfigMapList {
+	list := &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{Kind: "ConfigMapList", APIVersion: "v1"}}
+	for name, content := range s.objects[namespace] {
+		list.Items = append(list.Items, *s.configMap(namespace, name, content))
+	}
+	list.ResourceVersion = fmt.Sprint(s.version)
+	return list
 }
 
 func refuse(w http.ResponseWriter, code int) {
