@@ -34,6 +34,8 @@ type Workload struct {
 	Uses []reference.Use
 	// StakaterHashes are what Stakater Reloader has left in the template, by source; nil if it has left nothing.
 	StakaterHashes map[reference.Source]string
+	// Owners are the Flux objects that apply the workload, as its labels say; nil if there are none.
+	Owners []Owner
 	// Container is the name of the template's first container.
 	Container string
 	// Template is the keyed digest of the pod template.
@@ -56,6 +58,16 @@ type Workload struct {
 	// Progress changes whenever the rollout moves.
 	Progress string
 }
+
+// Owner names a Flux object that applies others.
+type Owner struct {
+	Kind      string
+	Namespace string
+	Name      string
+}
+
+// String is "Kustomization/flux-system/apps".
+func (o Owner) String() string { return o.Kind + "/" + o.Namespace + "/" + o.Name }
 
 // State tells whether a source exists.
 type State int

@@ -42,6 +42,9 @@ func (s Scope) Except(names ...string) Scope {
 	return without
 }
 
+// WithExcepted is the scope with what Except left out of the whole cluster. A list of namespaces stays what it is.
+func (s Scope) WithExcepted() Scope { return Scope{namespaces: s.namespaces} }
+
 // Includes reports whether objects of the namespace are watched.
 func (s Scope) Includes(namespace string) bool {
 	if slices.Contains(s.excepted, namespace) {

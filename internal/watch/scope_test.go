@@ -37,6 +37,15 @@ func TestScope(t *testing.T) {
 	}
 }
 
+func TestWithExcepted(t *testing.T) {
+	if !AllNamespaces().Except("a").WithExcepted().Includes("a") {
+		t.Error("what was excepted is still left out")
+	}
+	if list := Namespaces("a", "b").Except("b").WithExcepted(); !list.Includes("a") || list.Includes("b") || list.Includes("c") {
+		t.Errorf("a list is not what it was: %+v", list)
+	}
+}
+
 func TestNamespacesAreWatchedOnce(t *testing.T) {
 	names := []string{"b", "a", "b"}
 	if diff := cmp.Diff([]string{"a", "b"}, Namespaces(names...).namespaces); diff != "" {

@@ -37,6 +37,8 @@ type Observer struct {
 	Key digest.Key
 	// Annotations are the keys that are kept beside those in Stakater Reloader's domain and in ours.
 	Annotations []string
+	// Owners are the Flux objects that labels name; nil to look for none.
+	Owners func(labels map[string]string) []plan.Owner
 }
 
 // Owner is how the pods and revisions of a workload are found.

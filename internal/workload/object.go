@@ -44,6 +44,7 @@ func describe(version schema.GroupVersion, kind string, meta *metav1.ObjectMeta,
 		APIVersion: version.String(), UID: meta.UID, ResourceVersion: meta.ResourceVersion,
 		Generation: meta.Generation, Created: meta.CreationTimestamp.UTC(),
 		Annotations: by.own(meta.Annotations), TemplateAnnotations: by.own(template.Annotations),
+		Owners:    by.owners(meta.Labels),
 		Container: firstContainer(&template.Spec),
 		Uses:      uses, StakaterHashes: stakaterHashes(meta.Namespace, template, uses),
 		Template: templateDigest(template, by.Key),
@@ -57,6 +58,13 @@ func firstContainer(spec *corev1.PodSpec) string {
 		return ""
 	}
 	return spec.Containers[0].Name
+}
+
+func (by Observer) owners(labels map[string]string) []plan.Owner {
+	if by.Owners == nil {
+		return nil
+	}
+	return by.Owners(labels)
 }
 
 // own keeps Reloader's annotations, Stakater's included, and lets go of the rest, which may be large or secret.

@@ -92,6 +92,21 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+// Of labels, no more is kept than whom they name, whatever kind of workload carries them.
+func TestOwners(t *testing.T) {
+	labelled := metav1.ObjectMeta{Labels: map[string]string{"owner": "apps"}}
+	by := Observer{Owners: func(labels map[string]string) []plan.Owner { return []plan.Owner{{Name: labels["owner"]}} }}
+	for kind, got := range map[string]plan.Workload{
+		"Deployment":  observeDeployment(&appsv1.Deployment{ObjectMeta: labelled}, by),
+		"StatefulSet": statefulSet().Observe(&appsv1.StatefulSet{ObjectMeta: labelled}, by),
+		"DaemonSet":   daemonSet().Observe(&appsv1.DaemonSet{ObjectMeta: labelled}, by),
+	} {
+		if diff := cmp.Diff([]plan.Owner{{Name: "apps"}}, got.Owners); diff != "" {
+			t.Errorf("%s: owners (-want +got):\n%s", kind, diff)
+		}
+	}
+}
+
 func TestOwnAnnotations(t *testing.T) {
 	tests := map[string]struct{ from, want map[string]string }{
 		"none":          {nil, nil},

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/watch"
 	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
@@ -59,6 +61,26 @@ func TestNoSecretIsKept(t *testing.T) {
 	}
 }
 
+func TestWorkloadsAreFoundByTheirOwner(t *testing.T) {
+	owner := plan.Owner{Kind: "Kustomization", Namespace: "flux-system", Name: "apps"}
+	versions := map[string][]runtime.Object{}
+	for _, version := range []string{"1", "2"} {
+		d := web()
+		d.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}
+		d.ResourceVersion, d.Labels = version, map[string]string{"owner": owner.Name}
+		versions["deployments"] = append(versions["deployments"], d)
+	}
+	store := fill(t, versions)
+	want := []ledger.Workload{{Kind: "Deployment", Namespace: "apps", Name: "web"}}
+	if diff := cmp.Diff(want, store.OwnedBy(owner)); diff != "" {
+		t.Errorf("owned (-want +got):\n%s", diff)
+	}
+	owner.Namespace = "apps"
+	if others := store.OwnedBy(owner); len(others) > 0 {
+		t.Errorf("owned by another of the name: %v", others)
+	}
+}
+
 // fill runs a store until it was told of a change of every object, and stops it.
 func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	t.Helper()
@@ -66,6 +88,9 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	changed := make(chan struct{}, 100)
 	store, err := New(Options{
 		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec, Key: testKey(t),
+		Owners: func(labels map[string]string) []plan.Owner {
+			return []plan.Owner{{Kind: "Kustomization", Namespace: "flux-system", Name: labels["owner"]}}
+		},
 		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return clients.AppsV1().RESTClient(), nil },
 		Changed: func(_ ledger.Workload, initial bool) {
 			if !initial {

@@ -24,8 +24,12 @@ import (
 // ErrKind is returned for a workload of a kind that is not supported.
 var ErrKind = errors.New("unsupported kind of workload")
 
-// bySource indexes workloads by the sources that their pods use.
-const bySource = "source"
+const (
+	// bySource indexes workloads by the sources that their pods use.
+	bySource = "source"
+	// byOwner indexes workloads by the Flux objects that apply them.
+	byOwner = "owner"
+)
 
 // Options are what a Store needs.
 type Options struct {
@@ -41,6 +45,8 @@ type Options struct {
 	Key    digest.Key
 	// Selection are the settings by which workloads opt in.
 	Selection selection.Settings
+	// Owners reads a workload's labels for the Flux objects that apply it; nil if nobody asks for workloads by owner.
+	Owners func(labels map[string]string) []plan.Owner
 	// Selector is a label selector of the workloads that are watched; empty for all.
 	Selector string
 	// Changed is told of every workload that was added, changed or deleted. Initial is true while the first list is
@@ -60,7 +66,7 @@ type Store struct {
 func New(options Options) (*Store, error) {
 	s := &Store{
 		Group: watch.Group{}, options: options, kinds: map[string]Kind{},
-		observer: Observer{Key: options.Key, Annotations: options.Selection.Annotations.OnWorkloads()},
+		observer: Observer{Key: options.Key, Annotations: options.Selection.Annotations.OnWorkloads(), Owners: options.Owners},
 	}
 	for _, kind := range options.Kinds {
 		restClient, err := options.Client(kind.Version.WithKind(kind.Name))
@@ -71,7 +77,7 @@ func New(options Options) (*Store, error) {
 			Name: kind.Resource, Client: restClient, Codec: options.Codec, Object: kind.New(),
 			Select:   func(o *metav1.ListOptions) { o.LabelSelector = options.Selector },
 			Keep:     keep(kind, options.Selection, s.observer),
-			Indexers: cache.Indexers{bySource: indexBySource},
+			Indexers: cache.Indexers{bySource: indexBySource, byOwner: indexByOwner},
 		}
 		informers, err := watch.New(options.Log, options.Scope, resource, handler{options.Changed})
 		if err != nil {
@@ -110,6 +116,18 @@ func indexBySource(kept any) ([]string, error) {
 	return o.rules.IndexKeys(o.observed.Namespace, o.observed.Uses), nil
 }
 
+func indexByOwner(kept any) ([]string, error) {
+	o, ok := kept.(*object)
+	if !ok {
+		return nil, nil
+	}
+	var keys []string
+	for _, owner := range o.observed.Owners {
+		keys = append(keys, owner.String())
+	}
+	return keys, nil
+}
+
 // Get returns what is observed of a workload. Exists is false if there is none, or none of a kind and in a namespace
 // that are watched; known is false if the API server has not said, or does not say.
 func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) {
@@ -126,15 +144,20 @@ func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) 
 
 // UsedBy names the workloads whose pods use the source, or whose annotations name it.
 func (s *Store) UsedBy(source reference.Source) []ledger.Workload {
-	names := s.indexed(source.IndexKey(), func(*object) bool { return true })
-	return append(names, s.indexed(selection.PatternKey(source.Kind, source.Namespace), func(o *object) bool { return o.rules.Lists(source) })...)
+	names := s.indexed(bySource, source.IndexKey(), func(*object) bool { return true })
+	return append(names, s.indexed(bySource, selection.PatternKey(source.Kind, source.Namespace), func(o *object) bool { return o.rules.Lists(source) })...)
 }
 
-// indexed names the workloads under a key of the index that pass a test.
-func (s *Store) indexed(key string, pass func(*object) bool) []ledger.Workload {
+// OwnedBy names the workloads that the Flux object applies itself.
+func (s *Store) OwnedBy(owner plan.Owner) []ledger.Workload {
+	return s.indexed(byOwner, owner.String(), func(*object) bool { return true })
+}
+
+// indexed names the workloads under a key of an index that pass a test.
+func (s *Store) indexed(index, key string, pass func(*object) bool) []ledger.Workload {
 	var names []ledger.Workload
 	for _, informers := range s.Group {
-		for _, kept := range informers.ByIndex(bySource, key) {
+		for _, kept := range informers.ByIndex(index, key) {
 			if o, ok := kept.(*object); ok && pass(o) {
 				names = append(names, o.observed.Workload)
 			}

@@ -1,0 +1,206 @@
+package owner
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+)
+
+// apiServer serves the kinds of Flux objects that are installed. It streams initial lists.
+type apiServer struct {
+	mu       sync.Mutex
+	version  int
+	kinds    map[string]kind                       // by resource, those that are served
+	objects  map[string]*unstructured.Unstructured // by owner
+	watchers map[chan map[string]any]string        // resource
+	host     string
+}
+
+func newAPIServer(t *testing.T) *apiServer {
+	t.Helper()
+	s := &apiServer{
+		kinds: map[string]kind{}, objects: map[string]*unstructured.Unstructured{}, watchers: map[chan map[string]any]string{},
+	}
+	server := httptest.NewServer(s)
+	s.host = server.URL
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	return s
+}
+
+// ServeHTTP answers lists and watches.
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	resource := path.Base(r.URL.Path)
+	s.mu.Lock()
+	k, served := s.kinds[resource]
+	if !served {
+		s.mu.Unlock()
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+	if r.URL.Query().Get("watch") == "" {
+		list := map[string]any{
+			"apiVersion": k.version.String(), "kind": k.name + "List",
+			"metadata": map[string]any{"resourceVersion": fmt.Sprint(s.version)}, "items": s.stored(k),
+		}
+		s.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(list)
+		return
+	}
+	events := make(chan map[string]any, 100)
+	s.watchers[events] = resource
+	if r.URL.Query().Get("sendInitialEvents") == "true" {
+		for _, o := range s.stored(k) {
+			events <- map[string]any{"type": "ADDED", "object": o}
+		}
+		end := &unstructured.Unstructured{Object: map[string]any{}}
+		end.SetGroupVersionKind(k.version.WithKind(k.name))
+		end.SetResourceVersion(fmt.Sprint(s.version))
+		end.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		events <- map[string]any{"type": "BOOKMARK", "object": end}
+	}
+	s.mu.Unlock()
+	s.stream(w, r, events)
+}
+
+func (s *apiServer) stream(w http.ResponseWriter, r *http.Request, events chan map[string]any) {
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case e, open := <-events:
+			if !open {
+				return
+			}
+			_ = json.NewEncoder(w).Encode(e)
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+func (s *apiServer) stored(k kind) []any {
+	items := []any{}
+	for key, o := range s.objects {
+		if strings.HasPrefix(key, k.name+"/") {
+			items = append(items, o.Object)
+		}
+	}
+	return items
+}
+
+// install serves all kinds from now on.
+func (s *apiServer) install() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range kinds() {
+		s.kinds[k.resource] = k
+	}
+}
+
+// uninstall deletes all objects, and serves none of the kinds from now on.
+func (s *apiServer) uninstall() {
+	for key := range maps.Clone(s.objects) {
+		s.remove(key)
+	}
+	s.withdraw()
+}
+
+// withdraw serves none of the kinds from now on, and tells of nothing.
+func (s *apiServer) withdraw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.kinds)
+	for events := range s.watchers {
+		close(events)
+		delete(s.watchers, events)
+	}
+}
+
+// set stores an object, "Kind/namespace/name", that another one applies; none if that is empty.
+func (s *apiServer) set(key, appliedBy string, content map[string]any) {
+	parts := strings.Split(key, "/")
+	var k kind
+	for _, k = range kinds() {
+		if k.name == parts[0] {
+			break
+		}
+	}
+	o := &unstructured.Unstructured{Object: maps.Clone(content)}
+	o.SetGroupVersionKind(k.version.WithKind(k.name))
+	o.SetNamespace(parts[1])
+	o.SetName(parts[2])
+	o.SetUID("uid")
+	if by := strings.Split(appliedBy, "/"); len(by) == 3 {
+		for _, k := range kinds() {
+			if k.name == by[0] {
+				o.SetLabels(map[string]string{k.labels + "namespace": by[1], k.labels + "name": by[2]})
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	event := "ADDED"
+	if s.objects[key] != nil {
+		event = "MODIFIED"
+	}
+	s.send(event, k, o)
+	s.objects[key] = o
+}
+
+func (s *apiServer) remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range kinds() {
+		if strings.HasPrefix(key, k.name+"/") {
+			s.send("DELETED", k, s.objects[key].DeepCopy())
+		}
+	}
+	delete(s.objects, key)
+}
+
+func (s *apiServer) send(event string, k kind, o *unstructured.Unstructured) {
+	s.version++
+	o.SetResourceVersion(fmt.Sprint(s.version))
+	for events, resource := range s.watchers {
+		if resource == k.resource {
+			events <- map[string]any{"type": event, "object": o.DeepCopy().Object}
+		}
+	}
+}
+
+func (s *apiServer) client(kind schema.GroupVersionKind, scheme *runtime.Scheme) (rest.Interface, error) {
+	version := kind.GroupVersion()
+	return rest.RESTClientFor(&rest.Config{
+		Host: s.host, APIPath: "/apis", QPS: -1, ContentConfig: rest.ContentConfig{
+			ContentType: runtime.ContentTypeJSON, GroupVersion: &version,
+			NegotiatedSerializer: serializer.NewCodecFactory(scheme).WithoutConversion(),
+		},
+	})
+}
+
+// eventually waits for a condition: a reflector's first backoff is near a second, and doubles.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package owner
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/watch"
+)
+
+const (
+	// byOwner indexes Flux objects by the ones that apply them.
+	byOwner = "owner"
+	// mostOwners bounds how far owners of owners are followed: real chains have three or four.
+	mostOwners = 16
+)
+
+// Options are what a Store needs.
+type Options struct {
+	Log   logr.Logger
+	Scope watch.Scope
+	// Client makes a client for watches of a kind that the scheme knows.
+	Client func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
+	// Timeout is how long an owner may be reconciling before that holds nothing any more.
+	Timeout time.Duration
+	// Now is the controller's clock.
+	Now func() time.Time
+	// Changed is told of every owner whose workloads may be free to restart from now on, or are suspended from now on: of
+	// the one that changed, and of those that it applies. It must not block.
+	Changed func(plan.Owner)
+}
+
+// Store holds the Flux objects of a scope, by kind.
+type Store struct {
+	watch.Group
+	options Options
+
+	mu sync.Mutex
+	// since is when the owners that are reconciling were first seen to be.
+	since map[plan.Owner]time.Time
+}
+
+// New prepares a store. It fills with Run, as far as the APIs are served; one that is not is looked for about every 20
+// seconds, one that goes takes what was known with it.
+func New(options Options) (*Store, error) {
+	s := &Store{Group: watch.Group{}, options: options, since: map[plan.Owner]time.Time{}}
+	scheme := newScheme()
+	codec := runtime.NewParameterCodec(scheme)
+	for _, k := range kinds() {
+		client, err := options.Client(k.version.WithKind(k.name), scheme)
+		if err != nil {
+			return nil, fmt.Errorf("preparing owners of kind %s: %w", k.name, err)
+		}
+		informers, err := watch.New(options.Log, options.Scope, watch.Resource{
+			Name: k.resource, Client: client, Codec: codec, Object: &fluxObject{}, Keep: keep(k.name),
+			Indexers: cache.Indexers{byOwner: indexByOwner},
+		}, s)
+		if err != nil {
+			return nil, fmt.Errorf("preparing owners of kind %s: %w", k.name, err)
+		}
+		s.Group[k.name] = informers
+	}
+	return s, nil
+}
+
+func indexByOwner(kept any) ([]string, error) {
+	o, ok := kept.(*object)
+	if !ok {
+		return nil, nil
+	}
+	var keys []string
+	for _, owner := range o.owners {
+		keys = append(keys, owner.String())
+	}
+	return keys, nil
+}
+
+// Hold returns what holds a workload that these objects apply, nil if nothing does: one of them, or of those that apply
+// them, is suspended, or has been reconciling for less than the timeout. An owner that does not exist holds nothing:
+// labels are copied, and other clusters are applied to from afar. Nor does one that cannot be seen, for want of
+// permissions or because its namespace is not watched.
+func (s *Store) Hold(owners []plan.Owner, now time.Time) *plan.Hold {
+	var hold *plan.Hold
+	for _, o := range s.chain(owners) {
+		switch o.state {
+		case suspended:
+			return &plan.Hold{Verdict: plan.OwnerSuspended, Message: o.name.String() + " is suspended"}
+		case reconciling:
+			left := s.options.Timeout - now.Sub(s.began(o, now))
+			if hold == nil && left > 0 {
+				hold = &plan.Hold{Verdict: plan.OwnerReconciling, Message: o.name.String() + " is reconciling", For: left}
+			}
+		}
+	}
+	return hold
+}
+
+// Ref is the nearest owner that exists, for events; false if there is none. Its resource version is left out.
+func (s *Store) Ref(owners []plan.Owner) (corev1.ObjectReference, bool) {
+	chain := s.chain(owners)
+	if len(chain) == 0 {
+		return corev1.ObjectReference{}, false
+	}
+	o := chain[0]
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == o.name.Kind })
+	return corev1.ObjectReference{
+		APIVersion: kinds()[i].version.String(), Kind: o.name.Kind, Namespace: o.name.Namespace, Name: o.name.Name, UID: o.uid,
+	}, true
+}
+
+// Refused is the number of watches that the API server forbids. Kinds that it does not serve are none: it need not run
+// Flux.
+func (s *Store) Refused() int {
+	n := 0
+	for _, informers := range s.Group {
+		for _, err := range informers.Refusals() {
+			if !apierrors.IsNotFound(err) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// chain is those of the owners that exist, then their owners, and so on, each once: a Kustomization may apply itself.
+func (s *Store) chain(owners []plan.Owner) []*object {
+	if len(owners) == 0 {
+		return nil
+	}
+	var chain []*object
+	met := slices.Clone(owners)
+	for i := 0; i < len(met) && i < mostOwners; i++ {
+		o := s.get(met[i])
+		if o == nil {
+			continue
+		}
+		chain = append(chain, o)
+		for _, owner := range o.owners {
+			if !slices.Contains(met, owner) {
+				met = append(met, owner)
+			}
+		}
+	}
+	return chain
+}
+
+// get returns what is known of an owner; nil if there is none, or none that can be seen.
+func (s *Store) get(name plan.Owner) *object {
+	informers, watched := s.Group[name.Kind]
+	if !watched {
+		return nil
+	}
+	kept, exists, known := informers.Get(name.Namespace, name.Name)
+	o, ok := kept.(*object)
+	if !exists || !known || !ok {
+		return nil
+	}
+	return o
+}
+
+// began is when an object that is reconciling was first seen to be.
+func (s *Store) began(o *object, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if since, noted := s.since[o.name]; noted {
+		return since
+	}
+	return now // it is in the cache already, and about to be noted
+}
+
+// note keeps the time from which an object is reconciling. Before is what was known of it; nil if nothing was.
+func (s *Store) note(before, o *object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case o.state != reconciling:
+		delete(s.since, o.name)
+	case before == nil || before.state != reconciling || before.uid != o.uid:
+		s.since[o.name] = s.options.Now()
+	}
+}
+
+// Added implements watch.Handler. What holds from now on is seen by whoever asks, after a first list; only a suspension is
+// to be shown at once.
+func (s *Store) Added(kept any, _ watch.Origin) {
+	if o, ok := kept.(*object); ok {
+		s.note(nil, o)
+		if o.state == suspended {
+			s.tell(o.name)
+		}
+	}
+}
+
+// Updated implements watch.Handler.
+func (s *Store) Updated(before, after any, _ watch.Origin) {
+	older, ok := before.(*object)
+	newer, isObject := after.(*object)
+	if !ok || !isObject {
+		return
+	}
+	s.note(older, newer)
+	begins := older.state == settled && newer.state == reconciling
+	if older.state != newer.state && !begins || !slices.Equal(older.owners, newer.owners) {
+		s.tell(newer.name)
+	}
+}
+
+// Deleted implements watch.Handler.
+func (s *Store) Deleted(kept any) {
+	o, ok := kept.(*object)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	delete(s.since, o.name)
+	s.mu.Unlock()
+	s.tell(o.name)
+}
+
+// tell tells of an owner and of all that it applies, and that these apply.
+func (s *Store) tell(name plan.Owner) {
+	met := map[plan.Owner]bool{name: true}
+	for next := []plan.Owner{name}; len(next) > 0; next = next[1:] {
+		s.options.Changed(next[0])
+		for _, informers := range s.Group {
+			for _, kept := range informers.ByIndex(byOwner, next[0].String()) {
+				if o, ok := kept.(*object); ok && !met[o.name] {
+					met[o.name] = true
+					next = append(next, o.name)
+				}
+			}
+		}
+	}
+}
