@@ -16,7 +16,7 @@ func named(name string) ledger.Workload {
 func TestFirstSightsWaitBehindChanges(t *testing.T) {
 	queue := priorityqueue.New[ledger.Workload]("test")
 	defer queue.ShutDown()
-	f := &feed{}
+	f := &feed[ledger.Workload]{}
 	f.send(named("before-leading"), false) // nobody to tell: the leader begins with all there are
 	f.open(queue)
 	f.send(named("first-sight"), true)

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
+	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/selection"
@@ -69,7 +70,7 @@ type Reloader struct {
 	client  client.Client
 	events  *notify.Recorder
 	metrics *metrics
-	feed    *feed
+	feed    *feed[ledger.Workload]
 	watches *watches
 }
 
@@ -77,7 +78,7 @@ type Reloader struct {
 func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	r := &Reloader{
 		options: options, log: mgr.GetLogger().WithName("reloader"), config: mgr.GetConfig(), http: mgr.GetHTTPClient(),
-		scheme: mgr.GetScheme(), feed: &feed{},
+		scheme: mgr.GetScheme(), feed: &feed[ledger.Workload]{},
 	}
 	var err error
 	r.client, err = client.New(r.config, client.Options{HTTPClient: r.http, Scheme: r.scheme, Mapper: mgr.GetRESTMapper()})

@@ -46,7 +46,7 @@ type Reconciler struct {
 	ledger    *ledgerstore.Store
 	events    *notify.Recorder
 	metrics   *metrics
-	feed      *feed
+	feed      *feed[ledger.Workload]
 	// inScope reports whether a namespace counts; known is false if that cannot be told yet.
 	inScope  func(namespace string) (in, known bool)
 	adoption *rate.Limiter

@@ -36,7 +36,7 @@ const queueSize = 1024
 
 // Event is one thing to tell.
 type Event struct {
-	// Object is the workload, or the policy that the event is about.
+	// Object is the workload; the zero value if the event is about the related object alone.
 	Object corev1.ObjectReference
 	// Warning events say that something needs attention.
 	Warning bool
@@ -116,7 +116,9 @@ func New(log logr.Logger, scheme *runtime.Scheme, kube record.EventRecorder, add
 
 // Send tells of an event. It does not block.
 func (r *Recorder) Send(e Event) {
-	r.kube.Event(&e.Object, eventType(e.Warning), e.Reason, e.Message)
+	if e.Object.Name != "" {
+		r.kube.Event(&e.Object, eventType(e.Warning), e.Reason, e.Message)
+	}
 	if e.Related == nil {
 		return
 	}

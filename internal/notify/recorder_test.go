@@ -33,7 +33,7 @@ func related() *Related {
 }
 
 func TestKubernetesEvent(t *testing.T) {
-	kube := record.NewFakeRecorder(7)
+	kube := record.NewFakeRecorder(8)
 	r, err := New(logr.Discard(), runtime.NewScheme(), kube, "")
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +47,11 @@ func TestKubernetesEvent(t *testing.T) {
 	r.Send(alone)
 	failed.Related.Own = true
 	r.Send(failed)
+	failed.Object, failed.Message = corev1.ObjectReference{}, "of the policy"
+	r.Send(failed)
 	for _, want := range []string{
 		"Normal Reloaded 100% restarted", "Normal Reloaded 100% restarted", "Warning ReloadFail no", "Normal ReloadFail no",
-		"Normal Reloaded alone", "Warning ReloadFail no",
+		"Normal Reloaded alone", "Warning ReloadFail no", "Warning ReloadFail no", "Warning ReloadFail of the policy",
 	} {
 		if got := <-kube.Events; got != want {
 			t.Errorf("event %q, want %q", got, want)
