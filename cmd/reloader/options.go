@@ -43,6 +43,7 @@ type options struct {
 
 	settleQuiet time.Duration
 	settleMax   time.Duration
+	settleOwner time.Duration
 	onAdoption  string
 	version     bool
 	stakater    stakater
@@ -56,6 +57,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 		"How long no source of a workload must have changed before the workload is restarted.")
 	flags.DurationVar(&o.settleMax, "settle-max", 30*time.Second,
 		"How long changes that keep coming may hold a restart back.")
+	flags.DurationVar(&o.settleOwner, "owner-settle-timeout", 5*time.Minute,
+		"How long a Kustomization, HelmRelease or ResourceSet that is reconciling may hold restarts of what it applies back.")
 	flags.StringVar(&o.onAdoption, "on-adoption", string(plan.RestartStale),
 		"What to do when a workload that is met for the first time is certainly stale: RestartStale or Baseline.")
 	flags.BoolVar(&o.watchAll, "watch-all-namespaces", true,
@@ -113,7 +116,7 @@ func (o *options) complete() (controller.Options, error) {
 			Strategy: o.stakater.strategyOf(), OnCreate: bool(o.stakater.reloadOnCreate), OnDelete: bool(o.stakater.reloadOnDelete),
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
-		RequeueDependency: o.requeueAfter, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
+		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
 
@@ -152,6 +155,8 @@ func (o *options) check() error {
 		return fmt.Errorf("--settle-quiet=%s: must not be negative", o.settleQuiet)
 	case o.settleMax < o.settleQuiet:
 		return fmt.Errorf("--settle-max=%s: must not be less than --settle-quiet=%s", o.settleMax, o.settleQuiet)
+	case o.settleOwner < 0:
+		return fmt.Errorf("--owner-settle-timeout=%s: must not be negative", o.settleOwner)
 	case o.concurrent < 1:
 		return fmt.Errorf("--concurrent=%d: must be at least 1", o.concurrent)
 	case o.requeueAfter <= 0:

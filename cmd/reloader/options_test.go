@@ -31,6 +31,9 @@ func TestDefaults(t *testing.T) {
 	if got.Policy != want {
 		t.Errorf("policy %+v, want %+v", got.Policy, want)
 	}
+	if got.OwnerTimeout != 5*time.Minute {
+		t.Errorf("owners may hold restarts back for %s", got.OwnerTimeout)
+	}
 	if !got.Scope.Includes("anything") {
 		t.Error("not all namespaces are watched")
 	}
@@ -78,6 +81,7 @@ func TestRejectsWithFlagAndValue(t *testing.T) {
 	}{
 		{"negative quiet", []string{"--settle-quiet=-1s"}, []string{"--settle-quiet", "-1s"}},
 		{"max below quiet", []string{"--settle-quiet=5s", "--settle-max=1s"}, []string{"--settle-max", "1s", "5s"}},
+		{"negative wait for owners", []string{"--owner-settle-timeout=-1s"}, []string{"--owner-settle-timeout", "-1s"}},
 		{"adoption", []string{"--on-adoption=maybe"}, []string{"--on-adoption", "maybe", "RestartStale", "Baseline"}},
 		{"concurrency", []string{"--concurrent=0"}, []string{"--concurrent", "0"}},
 		{"dependency", []string{"--requeue-dependency=0s"}, []string{"--requeue-dependency", "0s"}},

@@ -50,6 +50,8 @@ type Options struct {
 	MaxRetryDelay time.Duration
 	// RequeueDependency is when to look again at a workload whose required source is absent.
 	RequeueDependency time.Duration
+	// OwnerTimeout is how long a Flux object that is reconciling holds the workloads that it applies.
+	OwnerTimeout time.Duration
 	// EventsAddress is where Flux's notification-controller listens; empty for none.
 	EventsAddress string
 
@@ -118,7 +120,12 @@ type ctrlRunnable interface{ Start(context.Context) error }
 
 // restClient makes a client for watches of a kind. It speaks protobuf where the kind does.
 func (r *Reloader) restClient(kind schema.GroupVersionKind) (rest.Interface, error) {
-	c, err := apiutil.RESTClientForGVK(kind, false, false, r.config, serializer.NewCodecFactory(r.scheme), r.http)
+	return r.restClientIn(kind, r.scheme)
+}
+
+// restClientIn makes a client for watches of a kind that the scheme knows.
+func (r *Reloader) restClientIn(kind schema.GroupVersionKind, scheme *runtime.Scheme) (rest.Interface, error) {
+	c, err := apiutil.RESTClientForGVK(kind, false, false, r.config, serializer.NewCodecFactory(scheme), r.http)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", kind, err)
 	}

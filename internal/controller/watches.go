@@ -15,6 +15,8 @@ import (
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledgerstore"
 	"github.com/flux-reloader/reloader/internal/namespace"
+	"github.com/flux-reloader/reloader/internal/owner"
+	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/source"
 	"github.com/flux-reloader/reloader/internal/workload"
 )
@@ -36,6 +38,8 @@ type watches struct {
 	ready     chan struct{}
 	sources   *source.Store
 	workloads *workload.Store
+	owners    *owner.Store
+	holds     *holds
 	// namespaces is nil unless a label selector says which of them count.
 	namespaces *namespace.Store
 }
@@ -59,11 +63,13 @@ func (w *watches) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { w.sources.Run(ctx) })
 	running.Go(func() { w.workloads.Run(ctx) })
+	running.Go(func() { w.owners.Run(ctx) })
 	if w.namespaces != nil {
 		running.Go(func() { w.namespaces.Run(ctx) })
 	}
 	err := wait.PollUntilContextCancel(ctx, settleCheck, true, func(context.Context) (bool, error) {
-		return w.sources.Settled() && w.workloads.Settled() && (w.namespaces == nil || w.namespaces.Settled()), nil
+		return w.sources.Settled() && w.workloads.Settled() && w.owners.Settled() &&
+			(w.namespaces == nil || w.namespaces.Settled()), nil
 	})
 	if err == nil {
 		close(w.ready)
@@ -105,10 +111,21 @@ func (w *watches) build() error {
 	w.workloads, err = workload.New(workload.Options{
 		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(), Client: r.restClient,
 		Codec: clientgoscheme.ParameterCodec, Reader: r.client, Writer: r.client, Key: w.key,
-		Selection: r.options.Selection, Selector: r.options.WorkloadSelector, Changed: r.feed.send,
+		Selection: r.options.Selection, Owners: owner.Of, Selector: r.options.WorkloadSelector, Changed: r.feed.send,
 	})
-	if err != nil || r.options.NamespaceLabels == nil {
+	if err != nil {
 		return err
+	}
+	// Owners are often in namespaces whose workloads nobody wants restarted, flux-system first of all.
+	w.owners, err = owner.New(owner.Options{
+		Log: r.log.WithName("owners"), Scope: r.options.Scope.WithExcepted(), Client: r.restClientIn,
+		Timeout: r.options.OwnerTimeout, Now: r.options.Now, Changed: w.ownerChanged,
+	})
+	if err != nil {
+		return err
+	}
+	if w.holds = newHolds(w.owners.Hold); r.options.NamespaceLabels == nil {
+		return nil
 	}
 	w.namespaces, err = namespace.New(namespace.Options{
 		Log: r.log.WithName("namespaces"), Client: core, Codec: clientgoscheme.ParameterCodec,
@@ -127,6 +144,16 @@ func (w *watches) namespaceChanged(name string) {
 	for _, workload := range w.workloads.All() {
 		if workload.Namespace == name {
 			w.reloader.feed.send(workload.Workload, false)
+		}
+	}
+}
+
+// ownerChanged enqueues the workloads that a Flux object applies and to which its change matters.
+func (w *watches) ownerChanged(owner plan.Owner) {
+	now := w.reloader.options.Now()
+	for _, name := range w.workloads.OwnedBy(owner) {
+		if w.holds.wakes(name, owner, now) {
+			w.reloader.feed.send(name, false)
 		}
 	}
 }

@@ -43,6 +43,7 @@ type Reconciler struct {
 	key       digest.Key
 	sources   *source.Store
 	workloads *workload.Store
+	holds     *holds
 	ledger    *ledgerstore.Store
 	events    *notify.Recorder
 	metrics   *metrics
@@ -64,7 +65,7 @@ type Reconciler struct {
 func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 	return &Reconciler{
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
-		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
+		holds: r.watches.holds, ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
 		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
 		began:    r.options.Now(),
 		tracks:   map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
@@ -76,6 +77,9 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=kustomize.toolkit.fluxcd.io,resources=kustomizations,verbs=list;watch
+// +kubebuilder:rbac:groups=helm.toolkit.fluxcd.io,resources=helmreleases,verbs=list;watch
+// +kubebuilder:rbac:groups=fluxcd.controlplane.io,resources=resourcesets,verbs=list;watch
 
 // Reconcile compares one workload to its sources and restarts it if that is due.
 func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Result, error) {
@@ -139,6 +143,11 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 	if inScope {
 		in.Selection = selection.Read(r.options.Selection, w.Annotations, w.TemplateAnnotations).
 			Select(w.Namespace, w.Uses, known{r.sources, in.Entry})
+	}
+	if in.Selection.Selected {
+		in.Hold = r.holds.of(w, now)
+	} else {
+		r.holds.forget(w.Workload)
 	}
 	if !in.Selection.Asked {
 		in.Policy.OnAdoption = plan.BaselineOnly // nobody asked for what pods run with to change at once

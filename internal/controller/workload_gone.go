@@ -19,6 +19,7 @@ func (r *Reconciler) gone(name ledger.Workload) error {
 	r.mu.Lock()
 	delete(r.tracks, name)
 	r.mu.Unlock()
+	r.holds.forget(name)
 	r.endBootstrap(name)
 	if entry := r.ledger.Named(name); entry != nil {
 		return r.markGone(entry)

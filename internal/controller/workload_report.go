@@ -18,11 +18,15 @@ import (
 func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result, d plan.Decision) {
 	r.metrics.decided(w.Workload, d.Verdict)
 	r.reportProblems(w, t, selected.Problems)
-	if t.verdict == d.Verdict && t.message == d.Message {
+	held := ""
+	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {
+		held = plan.Describe(d.Changes)
+	}
+	if t.verdict == d.Verdict && t.message == d.Message && t.held == held {
 		return
 	}
 	verdict := t.verdict
-	t.verdict, t.message = d.Verdict, d.Message
+	t.verdict, t.message, t.held = d.Verdict, d.Message, held
 	log := r.log.WithValues("workload", w.Workload.String(), "verdict", d.Verdict)
 	switch d.Verdict {
 	case plan.RolledBack:
@@ -37,6 +41,10 @@ func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result
 	case plan.Waiting, plan.Paused, plan.Throttled:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
 	default:
+		if held != "" {
+			log.Info(d.Message, "changes", held)
+			return
+		}
 		log.V(1).Info(d.Message, "changes", plan.Describe(d.Changes))
 	}
 }

@@ -25,6 +25,7 @@ type track struct {
 	// verdict, message and the others are what was last reported, so that only changes are.
 	verdict  plan.Verdict
 	message  string
+	held     string
 	failure  string
 	problems string
 }

@@ -90,10 +90,13 @@ func deployments() setKind {
 	}
 }
 
-// asked are the controller's requests but for its look at the digest key, once a minute.
+// asked are the controller's requests but for its look at the digest key, once a minute, and for Flux's objects, which it
+// looks for again and again until their APIs are served.
 func (w *world) asked() []cluster.AuditEvent {
 	w.t.Helper()
-	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool { return e.Verb == "get" && e.Name == keySecret })
+	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool {
+		return e.Verb == "get" && e.Name == keySecret || strings.Contains(e.APIGroup, "fluxcd")
+	})
 }
 
 // count counts requests by what they do, and to which workload.
