@@ -86,7 +86,7 @@ demo: build ## Renew a registry's certificate on a real cluster, and see Reloade
 	build/bin/demo
 
 .PHONY: cluster
-cluster: need-go ## Start a real cluster and keep it running, WITH=kwok,node,cert-manager
+cluster: need-go ## Start a real cluster and keep it running, WITH=kwok,node,cert-manager,flux
 	go -C test/cluster run ./cmd/cluster up $(if $(WITH),--with $(WITH))
 
 .PHONY: cluster-down

@@ -99,6 +99,14 @@ func (b Builder) ensure(ctx context.Context, bin binary, path string) error {
 func (b Builder) compile(ctx context.Context, bin binary, flags []string, path string) error {
 	fresh := path + ".new"
 	args := append([]string{"build"}, flags...)
+	if bin.missing != "" {
+		modfile, remove, err := b.completed(ctx, bin)
+		if err != nil {
+			return err
+		}
+		defer remove()
+		args = append(args, "-modfile="+modfile)
+	}
 	args = append(args, "-o", fresh, bin.pkg)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Dir(bin.goMod(b.Root))

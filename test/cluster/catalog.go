@@ -16,6 +16,10 @@ const (
 	binKubelet           = "kubelet"
 	binKwok              = "kwok"
 	binCertManager       = "cert-manager"
+	binSource            = "source-controller"
+	binKustomize         = "kustomize-controller"
+	binHelm              = "helm-controller"
+	binNotification      = "notification-controller"
 	binGuard             = "guard"
 	binPause             = "pause"
 )
@@ -26,6 +30,7 @@ const (
 	coreModule    = "test/cluster/binaries/core"
 	addonsModule  = "test/cluster/binaries/addons"
 	s3Module      = "test/cluster/binaries/s3"
+	fluxModule    = "test/cluster/binaries/flux"
 )
 
 // binary says how one binary is built from a pinned module.
@@ -42,6 +47,9 @@ type binary struct {
 	stamps func(version string) []string
 	// files are folders with own source files, relative to module.
 	files []string
+	// missing is a file that the build needs and the Go module does not have,
+	// relative to the root of the module; it is added without content.
+	missing string
 }
 
 // catalog lists every binary that can be built, in the order of their use.
@@ -69,6 +77,16 @@ func catalog() []binary {
 		{
 			name: "versitygw", module: s3Module, pkg: "github.com/versity/versitygw/cmd/versitygw",
 			source: "github.com/versity/versitygw", stamps: stamp("main.Version"),
+		},
+		fluxBinary(binSource),
+		fluxBinary(binKustomize),
+		fluxBinary(binHelm),
+		fluxBinary(binNotification),
+		{
+			name: "flux", module: fluxModule, pkg: "github.com/fluxcd/flux2/v2/cmd/flux", source: "github.com/fluxcd/flux2/v2",
+			stamps: func(version string) []string { return []string{"main.VERSION=" + strings.TrimPrefix(version, "v")} },
+			// It embeds generated manifests, for flux install only.
+			missing: "cmd/flux/manifests/none.yaml",
 		},
 		{
 			name: binGuard, module: libraryModule, pkg: "./internal/guard",
@@ -98,6 +116,11 @@ func kubernetesBinary(name string) binary {
 			return settings
 		},
 	}
+}
+
+// fluxBinary describes one of Flux's controllers, whose main package is the root of its module.
+func fluxBinary(name string) binary {
+	return binary{name: name, module: fluxModule, pkg: fluxModules + name, source: fluxModules + name}
 }
 
 // stamp sets a single variable to the version.

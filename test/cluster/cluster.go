@@ -33,6 +33,7 @@ type Cluster struct {
 	config    *rest.Config
 	client    *kubernetes.Clientset
 	node      *realNode
+	flux      FluxEndpoints
 
 	done   <-chan struct{}         // Closed when a vital process ended or at Stop.
 	cause  func() error            // Tells why done is closed.
@@ -95,6 +96,9 @@ func (c *Cluster) start(life context.Context) error {
 	if c.opts.has(CertManager) {
 		group.Go(func() error { return c.startCertManager(ctx) })
 	}
+	if c.opts.has(Flux) {
+		group.Go(func() error { return c.startFlux(ctx) })
+	}
 	if c.opts.has(Node) {
 		group.Go(func() error { return c.startNode(ctx) })
 	}
@@ -146,7 +150,8 @@ func (c *Cluster) stopProcesses(processes []*Process) {
 
 // ownProcesses names the children that belong to the cluster itself.
 func ownProcesses() []string {
-	return []string{binControllerManager, binScheduler, binKwok, binCertManager, binKubelet, procContainerd}
+	parts := []string{binControllerManager, binScheduler, binKwok, binCertManager, binKubelet, procContainerd}
+	return append(parts, fluxControllers()...)
 }
 
 func stopAll(processes []*Process) {
@@ -190,6 +195,9 @@ func (c *Cluster) build(ctx context.Context) error {
 	}
 	if c.opts.has(CertManager) {
 		names = append(names, binCertManager)
+	}
+	if c.opts.has(Flux) {
+		names = append(names, fluxControllers()...)
 	}
 	if c.opts.has(Node) {
 		names = append(names, binKubelet, binPause)

@@ -1,7 +1,7 @@
 // Package cluster runs a real Kubernetes cluster as plain processes on loopback:
 // etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and on request
-// simulated nodes (kwok), a real node (kubelet and containerd) and cert-manager's
-// controllers. It needs no container engine and no image registry; all binaries
+// simulated nodes (kwok), a real node (kubelet and containerd), cert-manager's
+// controllers and Flux's. It needs no container engine and no image registry; all binaries
 // are built from pinned Go modules.
 //
 // Tests, benchmarks and the demo start their clusters with it, in this way only:

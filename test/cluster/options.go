@@ -20,10 +20,13 @@ const (
 	// CertManager installs cert-manager's custom resources and runs its
 	// controllers, without webhook and CA injector.
 	CertManager Component = "cert-manager"
+	// Flux installs Flux's custom resources and runs its source-, kustomize-, helm-
+	// and notification-controller, without network policies.
+	Flux Component = "flux"
 )
 
 // Components lists all optional parts.
-func Components() []Component { return []Component{KWOK, Node, CertManager} }
+func Components() []Component { return []Component{KWOK, Node, CertManager, Flux} }
 
 // ParseComponents reads a list of components separated by commas, as given on
 // the command line. An empty list is allowed.
@@ -82,14 +85,17 @@ type Options struct {
 	Log func(format string, args ...any)
 	// AuditLog makes the API server log every request, for Audit.
 	AuditLog bool
-	// DefaultQPS leaves the controller manager its usual limit of requests, which
-	// real clusters have, instead of one that is out of the way.
+	// DefaultQPS leaves the controller manager and Flux their usual limits of
+	// requests, which real clusters have, instead of ones that are out of the way.
 	DefaultQPS bool
 	// APIServerArgs are further arguments of the kube-apiserver, in the form
 	// --name=value. A flag given here replaces the package's own.
 	APIServerArgs []string
 	// ControllerManagerArgs are further arguments of the kube-controller-manager.
 	ControllerManagerArgs []string
+	// FluxArgs are further arguments of Flux's controllers, in the form
+	// --name=value, by the name of the controller, such as source-controller.
+	FluxArgs map[string][]string
 	// DownStops lets Down end this cluster while its owner lives, by SIGTERM to the
 	// owner; for owners that call Stop on this signal.
 	DownStops bool
@@ -121,6 +127,9 @@ func (o Options) complete() (Options, error) {
 		if _, _, err := splitFlag(arg); err != nil {
 			return o, err
 		}
+	}
+	if err := checkFluxArgs(o.FluxArgs); err != nil {
+		return o, err
 	}
 	if o.Root == "" {
 		root, err := findRoot()

@@ -13,7 +13,7 @@ func TestParseComponents(t *testing.T) {
 	}{
 		"none":     {list: ""},
 		"one":      {list: "kwok", want: []Component{KWOK}},
-		"several":  {list: "kwok, node,cert-manager", want: []Component{KWOK, Node, CertManager}},
+		"several":  {list: "kwok, node,cert-manager,flux", want: []Component{KWOK, Node, CertManager, Flux}},
 		"trailing": {list: "node,", want: []Component{Node}},
 		"unknown":  {list: "kwok,helm", fails: true},
 	}
@@ -39,6 +39,8 @@ func TestOptionsComplete(t *testing.T) {
 		"unknown component": {With: []Component{"helm"}},
 		"negative nodes":    {KwokNodes: -1},
 		"bad argument":      {APIServerArgs: []string{"audit-log-path=x"}},
+		"unknown in Flux":   {FluxArgs: map[string][]string{"image-reflector-controller": nil}},
+		"bad Flux argument": {FluxArgs: map[string][]string{binSource: {"concurrent=1"}}},
 	} {
 		if _, err := options.complete(); err == nil {
 			t.Errorf("%s: accepted", name)
