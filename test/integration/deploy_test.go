@@ -23,6 +23,7 @@ import (
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // installed is the namespace that config/default installs into.
@@ -116,7 +117,7 @@ func (w *world) expectRestricted() {
 func (w *world) loadImages() {
 	w.t.Helper()
 	g := NewWithT(w.t)
-	printer, err := build(w.t.Context(), ".", "./internal/printer", filepath.Join(w.t.TempDir(), "printer"))
+	printer, err := harness.Build(w.t.Context(), ".", "./internal/printer", filepath.Join(w.t.TempDir(), "printer"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.cluster.LoadImage(w.t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
 	image := w.manager().Spec.Template.Spec.Containers[0].Image
@@ -233,7 +234,7 @@ func (w *world) rights() map[right]bool {
 	w.t.Helper()
 	g := NewWithT(w.t)
 	wide := &rbacv1.ClusterRole{}
-	g.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Name: clusterRole}, wide)).To(Succeed())
+	g.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Name: harness.ClusterRole}, wide)).To(Succeed())
 	rules := wide.Rules
 	roles := &rbacv1.RoleList{}
 	g.Expect(w.admin.List(w.t.Context(), roles, client.InNamespace(installed))).To(Succeed())

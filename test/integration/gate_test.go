@@ -14,6 +14,8 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // gate is an admission webhook that holds requests of the controller's until it is opened. Requests of others that are
@@ -50,7 +52,7 @@ func (w *world) hold(operation admissionregistrationv1.OperationType, group, res
 			}},
 			MatchConditions: []admissionregistrationv1.MatchCondition{{
 				Name:       "controller",
-				Expression: `request.userInfo.username == "` + identity(w.state) + `" || (has(request.dryRun) && request.dryRun)`,
+				Expression: `request.userInfo.username == "` + harness.Identity(w.state) + `" || (has(request.dryRun) && request.dryRun)`,
 			}},
 			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds:          ptr.To(int32(30)),

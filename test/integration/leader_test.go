@@ -12,6 +12,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // election are flags of a leader election that does not take long.
@@ -112,7 +114,7 @@ func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
 	w := newWorld(t)
 	w.create(secret("password", "password", "0"), deployment("web", auto, envFromSecret("password")))
 	w.awaitRollout("web")
-	metrics := freeAddress(t)
+	metrics := harness.FreeAddress(t)
 	c := w.launch(w.state, election("--metrics-addr="+metrics)...)
 	c.awaitLeading()
 	w.awaitRecord("web")

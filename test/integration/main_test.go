@@ -10,9 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -22,14 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
-const (
-	// root is the root of the repository, seen from this package.
-	root = "../.."
-	// binaryVariable names a controller that is built already; without it, the tests build one.
-	binaryVariable = "RELOADER_BINARY"
-)
+// root is the root of the repository, seen from this package.
+const root = "../.."
 
 // What the tests share: one cluster, and the controller's binary.
 var (
@@ -55,7 +49,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if reloader, err = binary(ctx, dir); err != nil {
+	if reloader, err = harness.Reloader(ctx, root, dir); err != nil {
 		return 1, err
 	}
 	shared, err = cluster.Start(ctx, cluster.Options{
@@ -71,7 +65,7 @@ func run(m *testing.M) (code int, err error) {
 	if clients, err = kubernetes.NewForConfig(shared.Config()); err != nil {
 		return 1, fmt.Errorf("making a client: %w", err)
 	}
-	if err := applyClusterRole(ctx, admin); err != nil {
+	if err := rights(admin).CreateClusterRole(ctx); err != nil {
 		return 1, err
 	}
 	if err := applyPolicyCRD(ctx, admin); err != nil {
@@ -92,23 +86,4 @@ func manyAtOnce() {
 	if !explicit {
 		_ = flag.Set("test.parallel", "8") // it is there in every test binary
 	}
-}
-
-// binary builds the controller, unless one is given.
-func binary(ctx context.Context, dir string) (string, error) {
-	if path := os.Getenv(binaryVariable); path != "" {
-		return path, nil
-	}
-	return build(ctx, root, "./cmd/reloader", filepath.Join(dir, "reloader"))
-}
-
-// build makes a static binary of a package, seen from a folder.
-func build(ctx context.Context, from, pkg, to string, flags ...string) (string, error) {
-	arguments := slices.Concat([]string{"build", "-o", to}, flags, []string{pkg})
-	command := exec.CommandContext(ctx, "go", arguments...)
-	command.Dir, command.Env = from, append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, output)
-	}
-	return to, nil
 }

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 	"github.com/flux-reloader/reloader/test/cluster"
 )
 
@@ -30,7 +31,7 @@ const policyCRD = "crd/bases/reloader.contrib.fluxcd.io_reloadpolicies.yaml"
 
 // applyPolicyCRD makes the API server serve ReloadPolicies.
 func applyPolicyCRD(ctx context.Context, c client.Client) error {
-	objects, err := manifestsIn(policyCRD)
+	objects, err := harness.Objects(filepath.Join(root, "config", policyCRD))
 	if err != nil {
 		return err
 	}
@@ -257,7 +258,7 @@ func TestReloadPolicyColumns(t *testing.T) {
 func TestReloadPolicyExamples(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
-	objects, err := manifestsIn(filepath.Join("samples", "reloadpolicy.yaml"))
+	objects, err := harness.Objects(filepath.Join(root, "config", "samples", "reloadpolicy.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).NotTo(BeEmpty())
 	page, err := os.ReadFile(filepath.Join(root, "docs", "spec", "v1alpha1", "reloadpolicies.md"))

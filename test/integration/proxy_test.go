@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // laggingProxy stands between the controllers of a world and the API server. It can hold back what watches of Deployments
@@ -41,7 +43,7 @@ type write struct {
 func newLaggingProxy(w *world) *laggingProxy {
 	w.t.Helper()
 	g := NewWithT(w.t)
-	direct, err := w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
+	direct, err := w.cluster.KubeconfigFor(harness.Identity(w.state), harness.Groups(w.state)...)
 	g.Expect(err).NotTo(HaveOccurred())
 	config, err := clientcmd.BuildConfigFromFlags("", direct)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -13,6 +13,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 func TestReadyIsWhoReachesTheAPIServer(t *testing.T) {
@@ -20,7 +22,7 @@ func TestReadyIsWhoReachesTheAPIServer(t *testing.T) {
 	g := NewWithT(t)
 	f := forward(t, "127.0.0.1", w.cluster.APIServerURL())
 	f.setCut(true)
-	kubeconfig, err := w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
+	kubeconfig, err := w.cluster.KubeconfigFor(harness.Identity(w.state), harness.Groups(w.state)...)
 	g.Expect(err).NotTo(HaveOccurred())
 	config, err := clientcmd.LoadFromFile(kubeconfig)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 const printerImage = "reloader.test/printer:1"
@@ -26,13 +27,13 @@ const printerImage = "reloader.test/printer:1"
 func TestRealNode(t *testing.T) {
 	t.Parallel()
 	node := realCluster(t)
-	printer, err := build(t.Context(), ".", "./internal/printer", filepath.Join(t.TempDir(), "printer"))
+	printer, err := harness.Build(t.Context(), ".", "./internal/printer", filepath.Join(t.TempDir(), "printer"))
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(node.LoadImage(t.Context(), printerImage, map[string]string{"/printer": printer}, []string{"/printer"})).To(Succeed())
 	nodeAdmin, err := client.New(node.Config(), client.Options{Scheme: clientgoscheme.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(applyClusterRole(t.Context(), nodeAdmin)).To(Succeed())
+	g.Expect(rights(nodeAdmin).CreateClusterRole(t.Context())).To(Succeed())
 	t.Run("pods run with what the ledger says", func(t *testing.T) { podsRunWithWhatTheLedgerSays(t, node) })
 	t.Run("an immutable Secret that is replaced is reported", func(t *testing.T) { replacedImmutableIsReported(t, node) })
 }
@@ -118,7 +119,7 @@ func newRealWorld(t *testing.T, node *cluster.Cluster) (w *world, output func() 
 	g.Expect(err).NotTo(HaveOccurred())
 	w.namespace = w.newNamespace("test")
 	w.state = w.namespace
-	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.permit()
 	w.bindHere(w.state)
 	return w, func() []string { return w.output(pods, "web") }
 }

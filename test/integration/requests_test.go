@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // What the controller asks of the API server for one restart, by what it does: at most these.
@@ -35,7 +36,7 @@ func TestARestartIsFewRequests(t *testing.T) {
 
 func fewRequests(s *subject) {
 	s.create(secret("nobodys", "key", "1"))
-	metrics := freeAddress(s.t)
+	metrics := harness.FreeAddress(s.t)
 	s.beginWith([]string{quick, "--metrics-addr=" + metrics}, reader(replicas(2)))
 	g := NewWithT(s.t)
 	g.Eventually(func() string { return s.ledger(s.t.Context())[0].Annotations[bootstrapMark] }).Should(BeEmpty())

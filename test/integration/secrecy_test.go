@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 func TestNothingSecretLeaves(t *testing.T) {
@@ -30,7 +32,7 @@ func TestNothingSecretLeaves(t *testing.T) {
 		deployment("refused", auto, envKey("PASSWORD", "password", "a")))
 	w.createMarker()
 	w.awaitRollout("web", "refused")
-	metrics := freeAddress(t)
+	metrics := harness.FreeAddress(t)
 	c := w.startController(quick, "--log-level=trace", "--max-retry-delay=1s", "--metrics-addr="+metrics)
 	w.awaitRecord("web", "refused", marker)
 	w.later()
@@ -53,8 +55,9 @@ func TestNothingSecretLeaves(t *testing.T) {
 	c.stop()
 
 	written := map[string]string{"metrics": first + second}
-	whole := &controller{t: t, process: c.process}
-	written["log"] = whole.log()
+	whole, err := os.ReadFile(c.process.LogFile())
+	g.Expect(err).NotTo(HaveOccurred())
+	written["log"] = string(whole)
 	for name, list := range map[string]client.ObjectList{
 		"events": &corev1.EventList{}, "configmaps": &corev1.ConfigMapList{}, "pods": &corev1.PodList{},
 		"deployments": &appsv1.DeploymentList{}, "replicasets": &appsv1.ReplicaSetList{},

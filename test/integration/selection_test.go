@@ -7,10 +7,10 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // annotated sets an annotation of a Deployment.
@@ -136,12 +136,11 @@ func TestNamespacesAreSelectedByTheirLabels(t *testing.T) {
 func (w *world) mayListNamespaces() {
 	w.t.Helper()
 	g := NewWithT(w.t)
-	objects, err := manifests("namespaces/role.yaml")
+	objects, err := rights(w.admin).Manifests("namespaces/role.yaml")
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, object := range objects {
 		if object.GetKind() == "ClusterRoleBinding" {
-			subjects := []any{map[string]any{"kind": "ServiceAccount", "name": serviceAccount, "namespace": w.state}}
-			g.Expect(unstructured.SetNestedSlice(object.Object, subjects, "subjects")).To(Succeed())
+			g.Expect(harness.SetSubject(object, w.state)).To(Succeed())
 		}
 		g.Expect(w.admin.Create(w.t.Context(), object)).To(Succeed())
 		w.t.Cleanup(func() { _ = w.admin.Delete(context.Background(), object) })

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // The removal of a key leaves the time of the data's last write where it was, before the pods were created: only the
@@ -175,7 +177,7 @@ func TestARequiredSourceThatIsDeletedWithholdsRestarts(t *testing.T) {
 		deployment("web", auto, envFromSecret("password"), envFromConfigMap("settings")))
 	w.createMarker()
 	w.awaitRollout("web")
-	metrics := freeAddress(t)
+	metrics := harness.FreeAddress(t)
 	c := w.startController(quick, "--metrics-addr="+metrics)
 	w.awaitRecord("web", marker)
 	w.later()

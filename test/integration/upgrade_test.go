@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // storedLedger is what a controller of one ledger format has stored, with the names, uids and versions of another cluster
@@ -83,7 +84,7 @@ func TestAnUpgradeRestartsNothing(t *testing.T) {
 	t.Log("the upgrade")
 	g := NewWithT(t)
 	var err error
-	w.binary, err = build(t.Context(), root, "./cmd/reloader", filepath.Join(t.TempDir(), "reloader"), "-ldflags=-X main.version="+version)
+	w.binary, err = harness.Build(t.Context(), root, "./cmd/reloader", filepath.Join(t.TempDir(), "reloader"), "-ldflags=-X main.version="+version)
 	g.Expect(err).NotTo(HaveOccurred())
 	c := w.startController(quick)
 	g.Expect(c.lines("starting")).To(ConsistOf(HaveKeyWithValue("version", version)))

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // refusalTimeout is for what is tried again with a backoff that grows to half a minute.
@@ -82,7 +83,7 @@ func TestAForbiddenNamespaceStopsNoneOfTheOthers(t *testing.T) {
 	there := configMap("there", "key", "1")
 	there.Namespace = forbidden
 	w.create(there)
-	kubeconfig, err := w.cluster.KubeconfigFor(identity(w.state), groups(w.state)...)
+	kubeconfig, err := w.cluster.KubeconfigFor(harness.Identity(w.state), harness.Groups(w.state)...)
 	g.Expect(err).NotTo(HaveOccurred())
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -20,6 +20,7 @@ import (
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // world is what one test has to itself: a namespace for its objects, and the controller's namespace.
@@ -55,7 +56,7 @@ func newWorldIn(t *testing.T, namespace string) *world {
 	w := &world{t: t, cluster: shared, admin: admin, edits: map[string]int64{}}
 	w.createNamespace(namespace)
 	w.namespace, w.state = namespace, namespace
-	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.permit()
 	w.bindHere(w.state)
 	return w
 }
@@ -65,7 +66,7 @@ func newWideWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, cluster: shared, admin: admin, everywhere: true, edits: map[string]int64{}}
 	w.namespace, w.state = w.newNamespace("test"), w.newNamespace("state")
-	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.permit()
 	w.bindEverywhere()
 	return w
 }
@@ -274,7 +275,7 @@ func (w *world) requests() []cluster.AuditEvent {
 		if e.Verb == "watch" {
 			stage = cluster.AuditStarted
 		}
-		return e.User != identity(w.state) || e.Stage != stage
+		return e.User != harness.Identity(w.state) || e.Stage != stage
 	})
 }
 
