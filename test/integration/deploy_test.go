@@ -210,7 +210,7 @@ func (w *world) awaitProven(generation int64, objects ...client.Object) {
 		NewWithT(w.t).Eventually(func(g Gomega) {
 			g.Expect(w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
 			g.Expect(object.GetGeneration()).To(Equal(generation))
-			g.Expect(w.recordOf(object.GetUID())).To(proven(template(object).Annotations[v1alpha1.ConfigDigestAnnotation]))
+			g.Expect(w.recordOf(object.GetUID())).To(harness.Proven(template(object).Annotations[v1alpha1.ConfigDigestAnnotation]))
 		}).WithTimeout(slowly).Should(Succeed(), object.GetName())
 	}
 }

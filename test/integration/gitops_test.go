@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // kustomize is the field manager of Flux's kustomize-controller.
@@ -44,7 +46,7 @@ func TestWhatIsAppliedTogetherRollsOutOnce(t *testing.T) {
 		}
 		for _, name := range names {
 			NewWithT(t).Eventually(func() string { return w.recorded(name) }).Should(
-				And(proven(""), ContainSubstring(fmt.Sprintf("%q:%q", "rv", versions[name]))), "record of %s in round %d", name, round)
+				And(harness.Proven(""), ContainSubstring(fmt.Sprintf("%q:%q", "rv", versions[name]))), "record of %s in round %d", name, round)
 			w.expectRevisions(name, 1+round)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // rollers are the controllers of Kubernetes that every rollout goes through. In this test they run by themselves.
@@ -99,7 +100,7 @@ func (w *world) awaitAll(n int) {
 		err := w.admin.List(w.t.Context(), list, client.InNamespace(w.namespace))
 		through := 0
 		for i := range list.Items {
-			if d := &list.Items[i]; complete(d) && d.Annotations["deployment.kubernetes.io/revision"] != "" {
+			if d := &list.Items[i]; harness.Complete(d) && d.Annotations["deployment.kubernetes.io/revision"] != "" {
 				through++
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // The controller's view of workloads stands still for ten seconds, while configuration changes three times and somebody
@@ -56,7 +58,7 @@ func TestAWatchThatLagsBehindRestartsNothingInVain(t *testing.T) {
 	g := NewWithT(t)
 	for _, name := range names {
 		g.Eventually(func() string { return w.recorded(name) }).
-			Should(And(proven(""), ContainSubstring(fmt.Sprintf("%q:%q", "rv", last[name].ResourceVersion))), "record of "+name)
+			Should(And(harness.Proven(""), ContainSubstring(fmt.Sprintf("%q:%q", "rv", last[name].ResourceVersion))), "record of "+name)
 	}
 	w.mark(1)
 	w.awaitRollout(names...)

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // Whoever writes a template back is not fought, be it once by hand or again and again by an operator: one write a change,
@@ -43,7 +45,7 @@ func TestAnOperatorThatWritesItsTemplateBackIsNotFought(t *testing.T) {
 		s.later()
 		s.setSecret("password", "password", content)
 		g.Eventually(rolledBack).Should(Equal(2+i), "report of the change to "+content)
-		g.Expect(s.record()).NotTo(proven(""))
+		g.Expect(s.record()).NotTo(harness.Proven(""))
 	}
 	s.mark(1)
 	g.Expect(s.acceptedOf(s.kind.resource, web)).To(Equal(1+len(contents)), "one write a change")
@@ -51,7 +53,7 @@ func TestAnOperatorThatWritesItsTemplateBackIsNotFought(t *testing.T) {
 	s.get(set, web)
 	g.Expect(set.Generation).To(BeEquivalentTo(1+2*(1+len(contents))), "each was taken back")
 	c.stop()
-	g.Expect(s.record()).NotTo(proven(""))
+	g.Expect(s.record()).NotTo(harness.Proven(""))
 	g.Expect(decided("InSync")+decided("AlreadyFresh")).To(Equal(fresh), "an old pod runs")
 
 	t.Log("the next controller")
@@ -60,7 +62,7 @@ func TestAnOperatorThatWritesItsTemplateBackIsNotFought(t *testing.T) {
 	s.mark(2)
 	g.Expect(s.acceptedOf(s.kind.resource, web)).To(Equal(1 + len(contents)))
 	g.Expect(decided("InSync") + decided("AlreadyFresh")).To(BeZero())
-	g.Expect(s.record()).NotTo(proven(""))
+	g.Expect(s.record()).NotTo(harness.Proven(""))
 	g.Expect(first()).To(Equal(old), "the old pod is there all the time")
 	g.Expect(s.eventsAbout(s.kind.name, web, "RolledBack")).NotTo(BeEmpty())
 }

@@ -58,7 +58,7 @@ func podsRunWithWhatTheLedgerSays(t *testing.T, node *cluster.Cluster) {
 	w.setSecret("late", "password", "second")
 	g.Eventually(func() int { return w.restarts("web") }).Should(Equal(1))
 	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=second file=second\n"))
-	g.Eventually(func() bool { return complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
+	g.Eventually(func() bool { return harness.Complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
 	w.awaitRecord("web")
 	w.expectRestarts("web", 1)
 	g.Expect(w.patches("web")).To(Equal(1))
@@ -87,7 +87,7 @@ func replacedImmutableIsReported(t *testing.T, node *cluster.Cluster) {
 	g.Expect(w.admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "fixed"}})).To(Succeed())
 	w.create(fixed("second"))
 	g.Eventually(func() int { return w.restarts("web") }).Should(Equal(1))
-	g.Eventually(func() bool { return complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
+	g.Eventually(func() bool { return harness.Complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
 	g.Eventually(func() []string { return w.events("web", "ImmutableReplaced") }).Should(HaveLen(1))
 	g.Eventually(output).WithTimeout(slowly).Should(ConsistOf("variable=first file=first\n"), "of the new pod")
 

@@ -86,7 +86,7 @@ func deployments() setKind {
 		like:  func(d *appsv1.Deployment) client.Object { return d },
 		see: func(o client.Object) set {
 			d := o.(*appsv1.Deployment)
-			return set{uid: d.UID, template: &d.Spec.Template, available: d.Status.AvailableReplicas, complete: complete(d)}
+			return set{uid: d.UID, template: &d.Spec.Template, available: d.Status.AvailableReplicas, complete: harness.Complete(d)}
 		},
 	}
 }

@@ -10,6 +10,8 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 func TestRestartsOfTheControllerRestartNothing(t *testing.T) {
@@ -92,7 +94,7 @@ func TestTheLedgerIsShardedAndRestored(t *testing.T) {
 		if e.Verb == "watch" && e.Resource == "configmaps" {
 			uri, err := url.Parse(e.RequestURI)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(uri.Query().Get("labelSelector")).To(Equal("!" + ledgerLabel))
+			g.Expect(uri.Query().Get("labelSelector")).To(Equal("!" + harness.LedgerLabel))
 		}
 	}
 

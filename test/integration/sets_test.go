@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // setKind is a kind of workload that owns its pods itself: the API server keeps ControllerRevisions of it.
@@ -178,7 +179,7 @@ func (s *subject) record() string {
 // awaitProven waits until the stored record says that the pods run with the present content.
 func (s *subject) awaitProven() {
 	s.t.Helper()
-	NewWithT(s.t).Eventually(s.record).Should(proven(s.written()), "record of the "+s.kind.name)
+	NewWithT(s.t).Eventually(s.record).Should(harness.Proven(s.written()), "record of the "+s.kind.name)
 }
 
 // awaitPending waits until the controller has found that the template is written and pods are to follow.

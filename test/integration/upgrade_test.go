@@ -180,8 +180,8 @@ func (w *world) storeLedger(stored storedLedger, records map[string]string) {
 	number := 0
 	for uids := range slices.Chunk(slices.Sorted(maps.Keys(records)), each) {
 		shard := configMap(fmt.Sprintf("reloader-ledger-%d", number))
-		shard.Labels = map[string]string{ledgerLabel: "shard", "app.kubernetes.io/managed-by": "reloader"}
-		shard.Annotations = map[string]string{ledgerLabel + "-epoch": "1", ledgerLabel + "-key": stored.KeyID}
+		shard.Labels = map[string]string{harness.LedgerLabel: "shard", "app.kubernetes.io/managed-by": "reloader"}
+		shard.Annotations = map[string]string{harness.LedgerLabel + "-epoch": "1", harness.LedgerLabel + "-key": stored.KeyID}
 		for _, uid := range uids {
 			shard.Data[uid] = records[uid]
 		}

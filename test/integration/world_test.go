@@ -8,10 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
-	gomegatypes "github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -182,18 +180,11 @@ func (w *world) pods(name string) []corev1.Pod {
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 }
 
-// complete reports whether a Deployment's rollout is through: all its pods are of the present revision and run.
-func complete(d *appsv1.Deployment) bool {
-	s := d.Status
-	return s.ObservedGeneration == d.Generation && s.UpdatedReplicas == *d.Spec.Replicas &&
-		s.Replicas == s.UpdatedReplicas && s.ReadyReplicas == s.Replicas && s.TerminatingReplicas != nil && *s.TerminatingReplicas == 0
-}
-
 // awaitRollout waits until a Deployment's pods are all of its present revision.
 func (w *world) awaitRollout(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		NewWithT(w.t).Eventually(func() bool { return complete(w.deployment(name)) }).Should(BeTrue(), "rollout of "+name)
+		NewWithT(w.t).Eventually(func() bool { return harness.Complete(w.deployment(name)) }).Should(BeTrue(), "rollout of "+name)
 	}
 }
 
@@ -220,13 +211,10 @@ func (w *world) expectRestarts(name string, times int) {
 	g.Expect(w.replicaSets(name)).To(HaveLen(times+1), "revisions of "+name)
 }
 
-// later waits until the API server's time stamps of what is done from now on are clearly after all before. They have a
-// grain of one second.
+// later waits until the API server's time stamps of what is done from now on are clearly after all before.
 func (w *world) later() {
 	w.t.Helper()
-	const grain = 2100 * time.Millisecond
-	began := time.Now()
-	NewWithT(w.t).Eventually(func() time.Duration { return time.Since(began) }).Should(BeNumerically(">", grain))
+	harness.Later(w.t)
 }
 
 // events are the controller's about a Deployment, as type and message.
@@ -299,12 +287,10 @@ func (w *world) mark(times int) {
 // ledger are the shards of the controller's ledger.
 func (w *world) ledger(ctx context.Context) []corev1.ConfigMap {
 	w.t.Helper()
-	list := &corev1.ConfigMapList{}
-	NewWithT(w.t).Expect(w.admin.List(ctx, list, client.InNamespace(w.state), client.HasLabels{ledgerLabel})).To(Succeed())
-	return list.Items
+	shards, err := harness.Ledger(ctx, w.admin, w.state)
+	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
+	return shards
 }
-
-const ledgerLabel = "reloader.contrib.fluxcd.io/ledger"
 
 // recorded is the ledger's record of a Deployment as it is stored; empty if there is none.
 func (w *world) recorded(name string) string {
@@ -314,12 +300,9 @@ func (w *world) recorded(name string) string {
 
 func (w *world) recordOf(uid types.UID) string {
 	w.t.Helper()
-	for _, shard := range w.ledger(w.t.Context()) {
-		if text := shard.Data[string(uid)]; text != "" {
-			return text
-		}
-	}
-	return ""
+	text, err := harness.Record(w.t.Context(), w.admin, w.state, uid)
+	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
+	return text
 }
 
 // awaitRecord waits until the record of a Deployment is stored and says that its pods run with the present content.
@@ -327,14 +310,8 @@ func (w *world) awaitRecord(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
 		NewWithT(w.t).Eventually(func() string { return w.recorded(name) }).
-			Should(proven(w.value(name)), "record of "+name)
+			Should(harness.Proven(w.value(name)), "record of "+name)
 	}
-}
-
-// proven matches a record that says that all pods run with the present content, after the restart to this value.
-func proven(value string) gomegatypes.GomegaMatcher {
-	return And(ContainSubstring(`"tpl":`), Not(ContainSubstring(`"pend":`)), Not(ContainSubstring(`"dv":`)),
-		ContainSubstring(value))
 }
 
 func byteData(pairs []string) map[string][]byte {
