@@ -24,7 +24,7 @@ TESTFLAGS ?= $(if $(RACE),-race)
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: clean
 clean: ## Remove build/
@@ -64,6 +64,14 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Run golangci-lint in every m
 test: build ## Run the unit tests of every module, then the integration tests on a real cluster (RACE=1 for -race)
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
 	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./mutate
+
+# What the cluster of the end-to-end tests has beyond that of the integration tests.
+FLUX := source-controller kustomize-controller helm-controller notification-controller flux
+
+.PHONY: e2e
+e2e: build ## Run the end-to-end tests, on a real cluster with Flux (the first run builds Flux, some six minutes)
+	go -C test/cluster run ./cmd/cluster bin $(FLUX)
+	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./e2e
 
 .PHONY: simulate
 simulate: need-go ## Play random schedules around the decision, FOR=10m, or one with its trace, SEED=17

@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
+)
+
+// world is what one test has to itself: a namespace for Flux's objects, what they apply, and the controller.
+type world struct {
+	t         *testing.T
+	namespace string
+}
+
+var namespaces atomic.Int64
+
+// newWorld makes a namespace whose controller may work only there. The test runs at the same time as others.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	g := NewWithT(t)
+	w := &world{t: t, namespace: fmt.Sprintf("app-%d", namespaces.Add(1))}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
+	g.Expect(admin.Create(t.Context(), namespace)).To(Succeed())
+	rights := harness.Rights{Client: admin, Root: root}
+	g.Expect(rights.Permit(t.Context(), w.namespace)).To(Succeed())
+	g.Expect(rights.Bind(t.Context(), w.namespace, w.namespace)).To(Succeed())
+	return w
+}
+
+// startController starts a controller that tells Flux what it does, and waits until it leads.
+func (w *world) startController() *harness.Controller {
+	w.t.Helper()
+	c := harness.Launch{
+		Cluster: shared, Binary: reloader, Name: w.namespace, Namespace: w.namespace,
+		Flags: []string{"--settle-quiet=500ms", "--events-addr=" + shared.Flux().EventsAddress},
+	}.Start(w.t)
+	c.AwaitReady()
+	c.AwaitLeading()
+	return c
+}
+
+// apply makes or changes objects in the test's namespace, as somebody with kubectl does.
+func (w *world) apply(manifests string) {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		g.Expect(err).NotTo(HaveOccurred())
+		object.SetNamespace(w.namespace)
+		g.Expect(admin.Apply(w.t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("e2e"))).To(Succeed())
+	}
+}
+
+// flux runs the flux command, which waits for what it asks for.
+func (w *world) flux(args ...string) {
+	w.t.Helper()
+	command := exec.CommandContext(w.t.Context(), fluxCLI, append(args, "--namespace="+w.namespace)...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig(), "HOME="+w.t.TempDir())
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	NewWithT(w.t).Expect(command.Run()).To(Succeed(), "flux %s\n%s", strings.Join(args, " "), &output)
+}
+
+// awaitApplied waits until Flux has applied a revision and says that all is well with it.
+func (w *world) awaitApplied(apiVersion, kind, name, revision string) {
+	w.t.Helper()
+	NewWithT(w.t).Eventually(func() (string, error) {
+		object := &unstructured.Unstructured{}
+		object.SetAPIVersion(apiVersion)
+		object.SetKind(kind)
+		if err := admin.Get(w.t.Context(), w.key(name), object); err != nil {
+			return "", err
+		}
+		return readiness(object)
+	}).Should(And(HavePrefix("True"), ContainSubstring(revision)), "%s %s", kind, name)
+}
+
+// readiness is an object's condition Ready, as status and message; empty while it is that of an earlier generation.
+func readiness(object *unstructured.Unstructured) (string, error) {
+	observed, _, err := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
+	if err != nil || observed != object.GetGeneration() {
+		return "", err
+	}
+	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+	if err != nil {
+		return "", err
+	}
+	for _, condition := range conditions {
+		if c, ok := condition.(map[string]any); ok && c["type"] == "Ready" {
+			return fmt.Sprint(c["status"], " ", c["message"]), nil
+		}
+	}
+	return "", nil
+}
+
+func (w *world) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: w.namespace, Name: name}
+}
+
+func (w *world) deployment(name string) *appsv1.Deployment {
+	w.t.Helper()
+	d := &appsv1.Deployment{}
+	NewWithT(w.t).Expect(admin.Get(w.t.Context(), w.key(name), d)).To(Succeed())
+	return d
+}
+
+// value is the template's digest annotation; empty before the first restart.
+func (w *world) value(name string) string {
+	w.t.Helper()
+	return w.deployment(name).Spec.Template.Annotations[v1alpha1.ConfigDigestAnnotation]
+}
+
+// revisions counts the ReplicaSets that a Deployment has ever had: none is old enough to be cleaned up.
+func (w *world) revisions(name string) int {
+	w.t.Helper()
+	list := &appsv1.ReplicaSetList{}
+	NewWithT(w.t).Expect(admin.List(w.t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
+	return len(slices.DeleteFunc(list.Items, func(r appsv1.ReplicaSet) bool {
+		return !metav1.IsControlledBy(&r, w.deployment(name))
+	}))
+}
+
+// awaitRevisions waits until a Deployment has had so many revisions, its rollout is through, and the controller has on
+// record that its pods run with the present content. What returns to an earlier template has no revision of its own, but
+// is seen too: see expectRevisions.
+func (w *world) awaitRevisions(name string, n int) {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	g.Eventually(func() int { return w.revisions(name) }).Should(BeNumerically(">=", n), "revisions of "+name)
+	g.Eventually(func() bool { return harness.Complete(w.deployment(name)) }).Should(BeTrue(), "rollout of "+name)
+	g.Eventually(func() (string, error) {
+		return harness.Record(w.t.Context(), admin, w.namespace, w.deployment(name).UID)
+	}).Should(harness.Proven(w.value(name)), "record of "+name)
+	w.expectRevisions(name, n)
+}
+
+// expectRevisions checks how many revisions a Deployment has ever had, and that each was written by one request: nobody
+// wrote anything else, nor took anything back.
+func (w *world) expectRevisions(name string, n int) {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	g.Expect(w.revisions(name)).To(Equal(n), "revisions of "+name)
+	g.Expect(w.deployment(name).Generation).To(BeEquivalentTo(n), "writes of "+name)
+}
