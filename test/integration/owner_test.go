@@ -184,10 +184,10 @@ func TestFluxComesAndGoes(t *testing.T) {
 	w := &world{t: t, cluster: own, edits: map[string]int64{}}
 	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(applyClusterRole(t.Context(), w.admin)).To(Succeed())
+	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
 	w.namespace = w.newNamespace("test")
 	w.state = w.namespace
-	w.permit("state_role.yaml", "leader_election_role.yaml")
+	w.permit()
 	w.bindHere(w.state)
 
 	owner := &fluxObject{w, kustomizationKind(), "apps"}
