@@ -22,9 +22,11 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// apiServer serves watches of ConfigMaps: in each namespace those that are there, then what is sent.
+// apiServer serves lists and watches of ConfigMaps: in each namespace those that are there, then what is sent.
 type apiServer struct {
-	mu       sync.Mutex
+	mu sync.Mutex
+	// old does not know watches that begin with a list.
+	old      bool
 	version  int
 	refusals map[string]int               // HTTP status by namespace
 	objects  map[string]map[string]string // by namespace and name: the content
@@ -44,24 +46,33 @@ func newAPIServer() *apiServer {
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace := strings.Split(r.URL.Path, "/")[4] // /api/v1/namespaces/NAMESPACE/configmaps
 	s.mu.Lock()
-	s.selector = r.URL.Query().Get("labelSelector")
-	if code := s.refusals[namespace]; code != 0 {
-		s.mu.Unlock()
-		refuse(w, code)
-		return
-	}
-	if r.URL.Query().Get("watch") == "" {
+	query := r.URL.Query()
+	s.selector = query.Get("labelSelector")
+	watches, streamed := query.Has("watch"), query.Has("sendInitialEvents")
+	code := s.refusals[namespace]
+	switch {
+	case code != 0:
+	case streamed && s.old:
+		code = http.StatusUnprocessableEntity
+	case watches && !streamed && query.Get("resourceVersion") != fmt.Sprint(s.version):
+		code = http.StatusGone // what was since the list is not kept: it has to be listed again
+	case !watches:
 		list := s.list(namespace)
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(list)
 		return
 	}
+	if code != 0 {
+		s.mu.Unlock()
+		refuse(w, code)
+		return
+	}
 	events := make(chan event, 100)
 	s.open[events] = namespace
-	if r.URL.Query().Get("sendInitialEvents") == "true" {
-		for _, o := range s.list(namespace).Items {
-			events <- event{"ADDED", &o}
+	if streamed {
+		for _, object := range s.list(namespace).Items {
+			events <- event{"ADDED", &object}
 		}
 		done := s.configMap(namespace, "", "")
 		done.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
@@ -71,8 +82,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.stream(w, r, events)
 }
 
-func (s *apiServer) list(namespace string) *corev1.ConfigMapList {
-	list := &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{Kind: "ConfigMapList", APIVersion: "v1"}}
+func (s *apiServer) list(namespace string) corev1.ConfigMapList {
+	list := corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{Kind: "ConfigMapList", APIVersion: "v1"}}
 	for name, content := range s.objects[namespace] {
 		list.Items = append(list.Items, *s.configMap(namespace, name, content))
 	}
@@ -84,6 +95,7 @@ func refuse(w http.ResponseWriter, code int) {
 	reasons := map[int]metav1.StatusReason{
 		http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusNotFound: metav1.StatusReasonNotFound,
 		http.StatusUnauthorized: metav1.StatusReasonUnauthorized, http.StatusInternalServerError: metav1.StatusReasonInternalError,
+		http.StatusGone: metav1.StatusReasonExpired, http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
@@ -148,6 +160,7 @@ func (s *apiServer) answer(namespace string, code int, meanwhile func(objects ma
 	defer s.mu.Unlock()
 	s.refusals[namespace] = code
 	if meanwhile != nil {
+		s.version++
 		meanwhile(s.objects[namespace])
 	}
 	for events, watched := range s.open {
@@ -235,12 +248,12 @@ func start(t *testing.T, s *apiServer, namespaces ...string) (*Informers, *calls
 	return informers, told
 }
 
-// eventually waits for a condition: the reflector's first backoff is near a second, and doubles.
+// eventually waits for a condition. The reflector's first backoff is near a second; they double up to a minute at the most.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); <-tick.C {
+	for deadline := time.Now().Add(3 * time.Minute); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}
@@ -289,6 +302,25 @@ func TestInformers(t *testing.T) {
 	for _, want := range []string{"added three=3 watched", "updated one=1 to 1b watched", "deleted two=2"} {
 		eventually(t, want, func() bool { return told.has(want) })
 	}
+}
+
+// After a watch that is refused client-go asks for a list, which may be answered.
+func TestAListIsAsGoodAsAStreamedOne(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.old = true
+	s.set("a", "one", "1")
+	i, told := start(t, s, "a")
+	eventually(t, "settled", i.Settled)
+	if !told.has("added one=1 initial") {
+		t.Error("not told of what was listed")
+	}
+	eventually(t, "a watch follows", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.open) == 1 })
+	s.set("a", "one", "1b")
+	eventually(t, "told", func() bool { return told.has("updated one=1 to 1b watched") })
+
+	s.answer("a", 0, func(objects map[string]string) { objects["one"] = "1c" })
+	eventually(t, "told of a later list", func() bool { return told.has("updated one=1b to 1c relisted") })
 }
 
 func TestARefusalIsAnAnswer(t *testing.T) {
