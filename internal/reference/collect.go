@@ -83,10 +83,11 @@ func visible(items []corev1.KeyToPath, mounts []corev1.VolumeMount) Scope {
 	return scope
 }
 
-// shown narrows the volume to a mount's subPath. A subPathExpr is known only to the kubelet and counts as everything.
+// shown narrows the volume to a mount's subPath. A subPathExpr is known only to the kubelet and counts as everything: a mount
+// that has one has no subPath.
 func shown(items []corev1.KeyToPath, mount corev1.VolumeMount) Scope {
 	sub := strings.Trim(path.Clean(mount.SubPath), "/")
-	whole := mount.SubPath == "" || sub == "." || mount.SubPathExpr != ""
+	whole := sub == "." // what an empty path is cleaned to, too
 	if len(items) == 0 {
 		if whole {
 			return Scope{All: true}
