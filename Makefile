@@ -63,7 +63,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Run golangci-lint in every m
 .PHONY: test
 test: build ## Run the unit tests of every module, then the integration tests on a real cluster (RACE=1 for -race)
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
-	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./mutate
+	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./mutate ./rules
 
 # What the cluster of the end-to-end tests has beyond that of the integration tests.
 FLUX := source-controller kustomize-controller helm-controller notification-controller flux

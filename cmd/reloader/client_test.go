@@ -3,11 +3,29 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/client-go/rest"
 )
+
+// As for all clients of Kubernetes, the variable comes before what a pod is given.
+func TestKubeconfig(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "config")
+	text := `{"clusters":[{"name":"c","cluster":{"server":"` + server.URL + `"}}],` +
+		`"contexts":[{"name":"x","context":{"cluster":"c"}}],"current-context":"x"}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", file)
+	if config, err := (&clientOptions{}).config(); err != nil || config.Host != server.URL {
+		t.Errorf("%+v, %v", config, err)
+	}
+}
 
 // The flags are for API servers that do not limit their clients themselves.
 func TestClientLimits(t *testing.T) {

@@ -8,9 +8,11 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/logger"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/flux-reloader/reloader/internal/controller"
+	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
 	"github.com/flux-reloader/reloader/internal/selection"
 )
@@ -36,6 +38,45 @@ func TestStakaterFlags(t *testing.T) {
 		"--ignored-workload-types=jobs,cronjobs", "--namespaces-to-ignore=kube-system", "--namespace-selector=a=b",
 		"--resource-label-selector=c=d", "--log-format=json", "--log-level=info", "--enable-ha", "--enable-pprof",
 		"--pprof-addr=:6060", "--is-Argo-Rollouts=false", "--enable-csi-integration=false", "--webhook-url=")
+}
+
+// Every flag that Stakater Reloader has is there, with the default that it has there: but for the strategy's, and for those
+// of flags that are Flux's, too.
+func TestStakaterDefaults(t *testing.T) {
+	flags := pflag.NewFlagSet("reloader", pflag.ContinueOnError)
+	(&options{}).bind(flags)
+	for name, want := range map[string]string{
+		"auto-annotation":                  "reloader.stakater.com/auto",
+		"configmap-auto-annotation":        "configmap.reloader.stakater.com/auto",
+		"secret-auto-annotation":           "secret.reloader.stakater.com/auto",
+		"configmap-annotation":             "configmap.reloader.stakater.com/reload",
+		"secret-annotation":                "secret.reloader.stakater.com/reload",
+		"auto-search-annotation":           "reloader.stakater.com/search",
+		"search-match-annotation":          "reloader.stakater.com/match",
+		"ignore-annotation":                "reloader.stakater.com/ignore",
+		"pause-deployment-annotation":      "deployment.reloader.stakater.com/pause-period",
+		"pause-deployment-time-annotation": "deployment.reloader.stakater.com/paused-at",
+
+		"auto-reload-all": "false", "reload-on-create": "false", "reload-on-delete": "false", "sync-after-restart": "false",
+		"enable-ha": "false", "enable-pprof": "false", "pprof-addr": ":6060", "enable-csi-integration": "false",
+		"is-Argo-Rollouts": "false", "webhook-url": "", "log-format": "", "log-level": "info",
+		"resources-to-ignore": "[]", "ignored-workload-types": "[]", "namespaces": "[]", "namespaces-to-ignore": "[]",
+		"namespace-selector": "[]", "resource-label-selector": "[]",
+
+		"reload-strategy": "annotations", // env-vars there
+	} {
+		if flag := flags.Lookup(name); flag == nil || flag.DefValue != want {
+			t.Errorf("--%s: %+v, want default %q", name, flag, want)
+		}
+	}
+}
+
+func TestStrategy(t *testing.T) {
+	for text, want := range map[string]plan.Strategy{"annotations": plan.Annotations, "env-vars": plan.EnvVars} {
+		if got := complete(t, "--reload-strategy="+text).Policy.Strategy; got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
 }
 
 func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
@@ -95,8 +136,11 @@ func TestWords(t *testing.T) {
 	if !o.stakater.reloadOnCreate || o.stakater.reloadOnDelete {
 		t.Errorf("on create: %t, on delete: %t", o.stakater.reloadOnCreate, o.stakater.reloadOnDelete)
 	}
-	if err := run([]string{"--reload-on-create", "yes"}); err == nil || !strings.Contains(err.Error(), "--reload-on-create") {
-		t.Errorf("error %v does not name the flag", err)
+	for _, value := range [][]string{{"yes"}, {"TRUE"}, {""}, nil} { // nil: it is not there
+		err := run(append([]string{"--reload-on-create"}, value...))
+		if err == nil || !strings.Contains(err.Error(), "--reload-on-create") {
+			t.Errorf("%q: error %v does not name the flag", value, err)
+		}
 	}
 }
 

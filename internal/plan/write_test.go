@@ -55,6 +55,20 @@ func TestReloadedFrom(t *testing.T) {
 	}
 }
 
+// A deletion is named with the hash of nothing, which is keyed, too.
+func TestReloadedFromWhatIsDeleted(t *testing.T) {
+	s := newScenario(t)
+	s.in.Policy.OnDelete = true
+	s.proven().deleted(tls).later(5).decide()
+	var got struct{ Type, Name, Hash string }
+	if err := json.Unmarshal([]byte(s.decision.ReloadedFrom), &got); err != nil {
+		t.Fatalf("%s: %v", s.decision.Verdict, err)
+	}
+	if nothing := s.in.Key.Scoped(tls, all, digest.Content{}); got.Type != "SECRET" || got.Name != "tls" || got.Hash != nothing.String() {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestVariables(t *testing.T) {
 	s := restarts(t)
 	want := []plan.Variable{

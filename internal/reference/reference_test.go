@@ -154,6 +154,24 @@ func TestOfVolumes(t *testing.T) {
 		},
 		want: one(configMap("app"), all, false),
 	}, {
+		name: "two volumes of one source", reason: "the second counts as the first does",
+		spec: corev1.PodSpec{
+			Volumes: []corev1.Volume{
+				{Name: "a", VolumeSource: secretVolume("tls", items("tls.crt", "crt")...)}, {Name: "b", VolumeSource: secretVolume("tls", items("tls.key", "key")...)},
+			},
+			Containers: []corev1.Container{{VolumeMounts: []corev1.VolumeMount{{Name: "b"}}}, {VolumeMounts: []corev1.VolumeMount{{Name: "a"}}}},
+		},
+		want: one(secret("tls"), reference.Keys("tls.crt", "tls.key"), false),
+	}, {
+		name: "Secrets for the kubelet", reason: "no container sees what images are pulled or volumes are mounted with",
+		spec: func() corev1.PodSpec {
+			driver := corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "disk", NodePublishSecretRef: &corev1.LocalObjectReference{Name: "a"}}}
+			spec := mounted(driver, corev1.VolumeMount{})
+			spec.ImagePullSecrets = []corev1.LocalObjectReference{object("b")}
+			return spec
+		}(),
+		want: nil,
+	}, {
 		name: "other volumes", reason: "only Secrets and ConfigMaps are sources",
 		spec: mounted(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, corev1.VolumeMount{}), want: nil,
 	}}.run(t)

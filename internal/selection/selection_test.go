@@ -163,6 +163,18 @@ func TestTemplateStandsIn(t *testing.T) {
 			workload: annotations{secrets: "other"}, template: annotations{auto: "true"}, want: []string{"ConfigMap/app", "Secret/other"},
 		},
 		{
+			name: "another kind's auto", reason: "it hides the template from its own kind only",
+			workload: annotations{secretAuto: "false"}, template: annotations{auto: "true"}, want: []string{"ConfigMap/app"},
+		},
+		{
+			name: "a list on both", reason: "the workload's hides the template's",
+			workload: annotations{secrets: "other"}, template: annotations{secrets: "tls"}, want: []string{"Secret/other"},
+		},
+		{
+			name: "an exclude list on the workload", reason: "it is none of the four, and hides nothing",
+			workload: annotations{v1alpha1.SecretExcludeAnnotation: "tls"}, template: annotations{auto: "true"}, want: []string{"ConfigMap/app"},
+		},
+		{
 			name: "named on the template", reason: "lists count there, too", template: annotations{secrets: "tls"}, want: []string{"Secret/tls"},
 		},
 		{
@@ -180,6 +192,7 @@ func TestNamed(t *testing.T) {
 		{name: "several", reason: "commas and spaces separate", workload: annotations{configMaps: " app ,, shared,"}, want: []string{"ConfigMap/app", "ConfigMap/shared"}},
 		{name: "empty", reason: "an empty list names nothing", workload: annotations{configMaps: ""}},
 		{name: "auto false", reason: "a list counts even so", workload: annotations{configMaps: "app", auto: "false"}, want: []string{"ConfigMap/app"}},
+		{name: "not used, auto false", reason: "neither keeps a list from counting", workload: annotations{configMaps: "shared", auto: "false"}, want: []string{"ConfigMap/shared"}},
 		{name: "auto true", reason: "a list adds to auto", workload: annotations{configMaps: "shared", auto: "true"}, want: []string{"ConfigMap/app", "ConfigMap/shared", "Secret/tls"}},
 		{name: "of its kind", reason: "a Secret's name selects no ConfigMap", workload: annotations{configMaps: "tls"}, want: []string{"ConfigMap/tls"}},
 		{name: "pattern", reason: "an item may be a regular expression", workload: annotations{configMaps: "(app|sha).*"}, want: []string{"ConfigMap/app", "ConfigMap/shared"}},
@@ -287,6 +300,18 @@ func TestAutoAll(t *testing.T) {
 			workload: annotations{auto: "", secretAuto: "false"}, want: []string{"ConfigMap/app"},
 		},
 		{name: "invalid", reason: "any other value opts out, and is reported", settings: all, workload: annotations{auto: "no!"}, problems: []string{auto + "=no!"}},
+		{
+			name: "search", reason: "it says nothing about auto", settings: all,
+			workload: annotations{search: "true"}, want: both,
+		},
+		{
+			name: "false and a list", reason: "the list is all that is left", settings: all,
+			workload: annotations{auto: "false", configMaps: "shared"}, want: []string{"ConfigMap/shared"},
+		},
+		{
+			name: "excluded", reason: "an exclude list beats it", settings: all,
+			workload: annotations{v1alpha1.SecretExcludeAnnotation: "tls"}, want: []string{"ConfigMap/app"},
+		},
 		{
 			name: "a list", reason: "a list adds", settings: all, workload: annotations{configMaps: "shared"},
 			want: []string{"ConfigMap/app", "ConfigMap/shared", "Secret/tls"},

@@ -54,7 +54,9 @@ func TestKeepSecret(t *testing.T) {
 	key := testKey(t)
 	s := &corev1.Secret{
 		ObjectMeta: meta("tls"), Immutable: ptr.To(true), Data: map[string][]byte{"a": []byte("clear-text-data"), "b": nil},
+		Type: corev1.SecretTypeOpaque, // neither it nor labels and annotations are content
 	}
+	s.Labels, s.Annotations = map[string]string{"team": "a"}, map[string]string{"note": "b"}
 	s.ManagedFields = []metav1.ManagedFieldsEntry{wrote("cert-manager", "f:data", clock.Add(time.Minute))}
 	kept, ok := keep(key, selection.Defaults().Annotations, nil)(s).(*object)
 	if !ok {
