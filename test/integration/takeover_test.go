@@ -12,6 +12,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 const (
@@ -197,5 +199,5 @@ func (w *world) expectChangedOnceByEach(other *stakater, names []string) {
 func (w *world) awaitRecordOf(name string, source client.Object) {
 	w.t.Helper()
 	NewWithT(w.t).Eventually(func() string { return w.recorded(name) }).Should(
-		And(proven(w.value(name)), ContainSubstring(fmt.Sprintf("%q:%q", "rv", source.GetResourceVersion()))), "record of "+name)
+		And(harness.Proven(w.value(name)), ContainSubstring(fmt.Sprintf("%q:%q", "rv", source.GetResourceVersion()))), "record of "+name)
 }
