@@ -128,15 +128,19 @@ func (k Key) value(source reference.Source, field, name string, value []byte) Di
 }
 
 // Scoped is the digest of what a scope shows of a source's content. A key that the scope names and the source lacks is
-// part of it. An empty source has a digest of its own, other than an absent one.
+// part of it; of patterns, only the keys are that match. An empty source has a digest of its own, other than an absent one.
 func (k Key) Scoped(source reference.Source, scope reference.Scope, content Content) Digest {
 	m := k.mac("scope")
 	m.source(source)
 	keys := scope.Keys
-	if scope.All {
+	switch {
+	case scope.All:
 		m.text("all")
 		keys = slices.Sorted(maps.Keys(content))
-	} else {
+	case len(scope.Globs) > 0:
+		m.text("globs")
+		keys = matching(scope, content)
+	default:
 		m.text("keys")
 	}
 	for _, name := range keys {
@@ -145,6 +149,18 @@ func (k Key) Scoped(source reference.Source, scope reference.Scope, content Cont
 		m.bytes(d[:])
 	}
 	return m.sum()
+}
+
+// matching are the keys that a scope names, and those of the content that are within it; sorted.
+func matching(scope reference.Scope, content Content) []string {
+	keys := slices.Clone(scope.Keys)
+	for key := range content {
+		if scope.Includes(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // Part is one source's share of what a workload's pods read. The zero Digest means that the source is absent.

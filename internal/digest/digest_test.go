@@ -91,6 +91,9 @@ func TestDistinct(t *testing.T) {
 		{"key a, b lacking", scoped(key, tls, reference.Keys("a", "b"), a)},
 		{"key b lacking", scoped(key, tls, reference.Keys("b"), a)},
 		{"key c lacking", scoped(key, tls, reference.Keys("c"), a)},
+		{"keys like a", scoped(key, tls, reference.Globs("a*"), a)},
+		{"keys like a, b lacking", scoped(key, tls, reference.Globs("a*", "b"), a)},
+		{"keys like c, none", scoped(key, tls, reference.Globs("c*"), a)},
 		{"value of a", a["a"]},
 		{"sum of nothing", key.Sum(nil)},
 		{"sum with an absent source", key.Sum([]digest.Part{{Source: tls}})},
@@ -140,6 +143,18 @@ func TestScoped(t *testing.T) {
 		{
 			name: "values swapped", reason: "values belong to their keys",
 			scope: reference.Keys("a", "b"), a: content("a", "1", "b", "2"), b: content("a", "2", "b", "1"),
+		},
+		{name: "a key that matches comes", reason: "keys to come count", scope: reference.Globs("a*"), a: content("a1", "1"), b: content("a1", "1", "a2", "1")},
+		{name: "the first that matches comes", reason: "keys to come count", scope: reference.Globs("a*"), a: content(), b: content("a2", "")},
+		{name: "a key that matches goes", reason: "it counted", scope: reference.Globs("a*"), a: content("a1", "1", "b", "1"), b: content("b", "1")},
+		{name: "a key that matches changes", reason: "it counts", scope: reference.Globs("a*"), a: content("a1", "1"), b: content("a1", "2")},
+		{
+			name: "a key that does not match comes", reason: "only what matches counts",
+			scope: reference.Globs("a*"), a: content("a1", "1"), b: content("a1", "1", "b", "1"), equal: true,
+		},
+		{
+			name: "a named key goes, beside a pattern", reason: "its absence is part of the scope",
+			scope: reference.Globs("a*", "b"), a: content("a1", "1", "b", "1"), b: content("a1", "1"),
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -59,6 +59,7 @@ func TestCompare(t *testing.T) {
 		},
 		{name: "present", older: full(), newer: editSource(func(s *ledger.Source) { s.Present = false }), want: ledger.Updated},
 		{name: "scope", older: full(), newer: editSource(func(s *ledger.Source) { s.Scope = all }), want: ledger.Updated},
+		{name: "patterns", older: full(), newer: editSource(func(s *ledger.Source) { s.Scope = s.Scope.Union(reference.Globs("c*")) }), want: ledger.Updated},
 		{name: "digest", older: full(), newer: editSource(func(s *ledger.Source) { s.Digest = digest.Digest{9} }), want: ledger.Updated},
 		{name: "tags", older: full(), newer: editSource(func(s *ledger.Source) { s.Tags = nil }), want: ledger.Updated},
 		{name: "not after", older: full(), newer: editSource(func(s *ledger.Source) { s.NotAfter = later }), want: ledger.Updated},
@@ -138,6 +139,18 @@ func TestChangedKeys(t *testing.T) {
 		{
 			name: "the only named key comes", reason: "a record without any key reads like one without tags",
 			record: record(digest.Content{}, reference.Keys("a")), now: content(t, "a", "1"), scope: reference.Keys("a"), unknown: true,
+		},
+		{
+			name: "one that matches is added", reason: "patterns include keys to come", record: record(before, reference.Globs("a*")),
+			now: content(t, "a", "1", "b", "2", "a2", "1"), scope: reference.Globs("a*"), want: []string{"a2"},
+		},
+		{
+			name: "one that does not match is added", reason: "only what matches counts", record: record(before, reference.Globs("a*")),
+			now: content(t, "a", "1", "b", "2", "c2", "1"), scope: reference.Globs("a*"),
+		},
+		{
+			name: "within another pattern", reason: "what counts no longer is no difference", record: record(before, all),
+			now: content(t, "a", "1", "b", "2", "c", "2"), scope: reference.Globs("b*"), want: []string{"b"},
 		},
 		{name: "no tags", reason: "tags were left out of a large entry", record: untagged(all), now: content(t, "a", "2"), scope: all, unknown: true},
 		{

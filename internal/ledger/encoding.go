@@ -63,6 +63,7 @@ type sourceRecord struct {
 	Present         bool              `json:"p,omitempty"`
 	All             bool              `json:"all,omitempty"`
 	Keys            []string          `json:"keys,omitempty"`
+	Globs           []string          `json:"g,omitempty"`
 	Digest          *digest.Digest    `json:"d,omitempty"`
 	Tags            map[string]string `json:"t,omitempty"`
 	UID             types.UID         `json:"u,omitempty"`
@@ -136,7 +137,7 @@ func toRecord(e *Entry, sequence uint64) record {
 		s := e.Sources[source]
 		sr := sourceRecord{
 			Kind: source.Kind, Namespace: source.Namespace, Name: source.Name,
-			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Digest: optional(s.Digest),
+			Present: s.Present, All: s.Scope.All, Keys: s.Scope.Keys, Globs: s.Scope.Globs, Digest: optional(s.Digest),
 			UID: s.UID, ResourceVersion: s.ResourceVersion, Immutable: s.Immutable, Provisional: s.Provisional,
 			Changed: milli(s.Changed), NotAfter: milli(s.NotAfter), Diverged: milli(s.Diverged),
 			Pending: optional(s.Pending), PendingChanged: milli(s.PendingChanged), Written: s.Written, Turned: s.Turned,
@@ -170,7 +171,7 @@ func (r record) entry() (*Entry, error) {
 			Immutable: sr.Immutable, Provisional: sr.Provisional, Changed: fromMilli(sr.Changed), NotAfter: fromMilli(sr.NotAfter), Diverged: fromMilli(sr.Diverged),
 			Pending: value(sr.Pending), PendingChanged: fromMilli(sr.PendingChanged), Written: sr.Written, Turned: sr.Turned,
 		}
-		if s.Scope = reference.Keys(sr.Keys...); sr.All {
+		if s.Scope = reference.Globs(sr.Globs...).Union(reference.Keys(sr.Keys...)); sr.All {
 			s.Scope = reference.Scope{All: true}
 		}
 		var err error

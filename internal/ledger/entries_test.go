@@ -86,8 +86,11 @@ func random(r *rand.Rand) *ledger.Entry {
 			Immutable: r.Intn(2) == 0, Changed: moment(), NotAfter: moment(), Provisional: r.Intn(2) == 0, Diverged: moment(),
 			Pending: sum(), PendingChanged: moment(), Written: r.Intn(2) == 0, Turned: r.Intn(2) == 0,
 		}
-		if s.Scope = reference.Keys(text(), text()); r.Intn(2) == 0 {
+		switch s.Scope = reference.Keys(text(), text()); r.Intn(3) {
+		case 0:
 			s.Scope = all
+		case 1:
+			s.Scope = s.Scope.Union(reference.Globs(text()+"*", text()+"?"))
 		}
 		for range r.Intn(3) {
 			var tag ledger.Tag

@@ -69,6 +69,22 @@ func TestTheFormatIsAsStored(t *testing.T) {
 	}
 }
 
+// Patterns came later, and are written only where there are some: what was written before stays what it is.
+func TestPatternsAreStored(t *testing.T) {
+	entry := &ledger.Entry{Workload: full().Workload, UID: "uid", Sources: map[reference.Source]ledger.Source{
+		app: {Scope: reference.Globs("tls.*", "ca.crt", "*.key")},
+	}}
+	want := `{"v":1,"h":1,"k":"Deployment","ns":"apps","nm":"registry","u":"uid",` +
+		`"src":[{"k":"ConfigMap","ns":"apps","nm":"app","keys":["ca.crt"],"g":["*.key","tls.*"]}]}`
+	data := encode(t, entry, 0)
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, _ := decode(t, data); cmp.Diff(entry, got) != "" {
+		t.Errorf("(-written +read):\n%s", cmp.Diff(entry, got))
+	}
+}
+
 func storedLines(t *testing.T, format int) []string {
 	t.Helper()
 	data, err := stored.ReadFile(fmt.Sprintf("testdata/format-%d.jsonl", format))

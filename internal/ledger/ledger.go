@@ -61,7 +61,7 @@ type Source struct {
 	// Present is false for a source that has not existed since it was entered. A source that went away keeps its record:
 	// if it comes back with other content, that is a change.
 	Present bool
-	// Scope is what the template showed of the source, Digest that scope's content.
+	// Scope is what the template showed of the source, and counted; Digest is that scope's content.
 	Scope  reference.Scope
 	Digest digest.Digest
 	// Tags are short keyed digests, a key of the scope each, to name the keys that changed. They may be left out of an

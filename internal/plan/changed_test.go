@@ -216,6 +216,84 @@ func TestScopes(t *testing.T) {
 	}}.run(t)
 }
 
+// A policy changes what counts of a source, and nothing of the template: pods stay as they are.
+func TestPolicyScopes(t *testing.T) {
+	narrowed := func(s *scenario, scope reference.Scope) { s.uses(tls, scope).later(5).decide() }
+	matching := func(s *scenario) {
+		s.made(tls, -3600, "tls.crt", "1", "x", "1").uses(tls, reference.Globs("tls.*")).proven()
+	}
+	table{{
+		name: "a key that matches comes", reason: "keys to come count",
+		given: func(s *scenario) { matching(s); s.wrote(tls, "tls.crt", "1", "x", "1", "tls.key", "1").later(5) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (tls.key)"},
+	}, {
+		name: "the first key that matches comes", reason: "keys to come count, also where there were none",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "x", "1").uses(tls, reference.Globs("tls.*")).proven().wrote(tls, "x", "1", "tls.key", "1").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed"},
+	}, {
+		name: "another key comes", reason: "only what matches counts",
+		given: func(s *scenario) { matching(s); s.wrote(tls, "tls.crt", "1", "x", "2", "y", "1").later(5) },
+		want:  outcome{Verdict: plan.InSync},
+	}, {
+		name: "a key that matches goes", reason: "it counted",
+		given: func(s *scenario) { matching(s); s.wrote(tls, "x", "1").later(5) },
+		want:  outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (tls.crt)"},
+	}, {
+		name: "narrowed to patterns", reason: "less counts, and what counts is as it was",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "tls.crt", "1", "x", "1").proven()
+			narrowed(s, reference.Globs("tls.*"))
+		},
+		want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "narrowed to keys, and another changes", reason: "what does not count any more is no difference",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "tls.crt", "1", "x", "1").proven()
+			narrowed(s, reference.Keys("tls.crt"))
+			s.wrote(tls, "tls.crt", "1", "x", "2").later(5)
+		},
+		want: outcome{Verdict: plan.InSync},
+	}, {
+		name: "narrowed while another key's change is held", reason: "what does not count any more is no difference",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "tls.crt", "1", "x", "1").proven().held(plan.Suspended).wrote(tls, "tls.crt", "1", "x", "2").later(5).decide()
+			s.uses(tls, reference.Globs("tls.*")).resumed().later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "narrowed, and what counts changes", reason: "it counts still",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "tls.crt", "1", "x", "1").proven()
+			narrowed(s, reference.Globs("tls.*"))
+			s.wrote(tls, "tls.crt", "2", "x", "2").later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed (tls.crt)"},
+	}, {
+		name: "widened", reason: "keys that count for the first time, older than the pods: taken as what these run with",
+		given: func(s *scenario) { matching(s); s.uses(tls, all).later(5) },
+		want:  outcome{Verdict: plan.Baseline},
+	}, {
+		name: "widened by keys that changed", reason: "first sight of content that is newer than a pod",
+		given: func(s *scenario) {
+			matching(s)
+			s.wrote(tls, "tls.crt", "1", "x", "2").later(60).decide()
+			s.uses(tls, all).later(5)
+		},
+		want: outcome{Verdict: plan.Restart, Changes: "Secret/tls changed", Asked: true},
+	}, {
+		name: "widened by keys that changed, with present content for a baseline", reason: "first sight restarts nothing then",
+		given: func(s *scenario) {
+			matching(s)
+			s.wrote(tls, "tls.crt", "1", "x", "2").later(60).decide()
+			s.in.Policy.OnAdoption = plan.BaselineOnly
+			s.uses(tls, all).later(5)
+		},
+		want: outcome{Verdict: plan.Baseline},
+	}}.run(t)
+}
+
 // TestKeysUnknown covers records whose tags were left out because the entry was too large: no change is lost with them.
 func TestKeysUnknown(t *testing.T) {
 	for _, tc := range []struct {

@@ -300,7 +300,7 @@ func deepCopyEntry(e *ledger.Entry) *ledger.Entry {
 		return nil
 	}
 	for source, r := range c.Sources {
-		r.Tags, r.Scope.Keys = maps.Clone(r.Tags), slices.Clone(r.Scope.Keys)
+		r.Tags, r.Scope.Keys, r.Scope.Globs = maps.Clone(r.Tags), slices.Clone(r.Scope.Keys), slices.Clone(r.Scope.Globs)
 		c.Sources[source] = r
 	}
 	return c

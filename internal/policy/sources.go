@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -11,46 +13,42 @@ import (
 type sourceRule struct {
 	kind, name string
 	selector   labels.Selector
-	keys       Keys
+	keys       reference.Scope
 }
 
 // Matches reports whether the labels of a source match. A source that is gone, or cannot be seen, has none: if it is on
 // the workload's record it should count as it did, since it has to be compared if it comes back.
 type Matches func(source reference.Source, selector labels.Selector) bool
 
-// Allowed is a use of which at least some keys count.
-type Allowed struct {
-	// Use is narrowed to the keys that count where its scope can say so: where it names keys, or Keys has no wildcard.
-	reference.Use
-	// Keys are those that count, of a source of which pods see all keys, those to come included.
-	Keys Keys
-}
-
-// Allow says which of these uses restart a workload, in their order. With no entry in spec.sources all do; with several, a
-// key counts if it does for one of them.
-func (p Policy) Allow(uses []reference.Use, matches Matches) []Allowed {
-	var allowed []Allowed
+// Allow says which of these uses restart a workload, in their order, each narrowed to what counts of it. With no entry in
+// spec.sources all do; with several, a key counts if it does for one of them.
+func (p Policy) Allow(uses []reference.Use, matches Matches) []reference.Use {
+	var allowed []reference.Use
 	for _, use := range uses {
-		keys := p.keysOf(use.Source, matches)
-		if scope := keys.narrow(use.Scope); scope.All || len(scope.Keys) > 0 {
-			use.Scope = scope
-			allowed = append(allowed, Allowed{Use: use, Keys: keys})
+		if use.Scope = narrow(use.Scope, p.scopeOf(use.Source, matches)); !use.Scope.Empty() {
+			allowed = append(allowed, use)
 		}
 	}
 	return allowed
 }
 
-func (p Policy) keysOf(source reference.Source, matches Matches) Keys {
+// SelectsSourcesByLabels reports whether what Allow says may change with the labels of a source.
+func (p Policy) SelectsSourcesByLabels() bool {
+	return slices.ContainsFunc(p.sources, func(r sourceRule) bool { return r.selector != nil })
+}
+
+// scopeOf is what of a source counts.
+func (p Policy) scopeOf(source reference.Source, matches Matches) reference.Scope {
 	if p.everySource {
-		return AllKeys()
+		return reference.Scope{All: true}
 	}
-	var keys Keys
+	var scope reference.Scope
 	for _, rule := range p.sources {
 		if rule.matches(source, matches) {
-			keys = keys.union(rule.keys)
+			scope = scope.Union(rule.keys)
 		}
 	}
-	return keys
+	return scope
 }
 
 func (r sourceRule) matches(source reference.Source, matches Matches) bool {

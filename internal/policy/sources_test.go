@@ -47,9 +47,10 @@ func TestAllow(t *testing.T) {
 		"labels of another kind":   {entries{{Kind: "Secret", Selector: labelled("app", "config")}}, nil},
 		"several":                  {entries{{Kind: "ConfigMap"}, {Kind: "Secret", Name: "half"}}, scopes{"half": half.Scope, "config": all}},
 		"a key":                    {entries{{Keys: []string{"tls.crt"}}}, scopes{"tls": reference.Keys("tls.crt"), "half": reference.Keys("tls.crt"), "config": reference.Keys("tls.crt")}},
-		"a wildcard":               {entries{{Kind: "Secret", Keys: []string{"tls.*"}}}, scopes{"tls": all, "half": reference.Keys("tls.crt")}},
+		"a wildcard":               {entries{{Kind: "Secret", Keys: []string{"tls.*"}}}, scopes{"tls": reference.Globs("tls.*"), "half": reference.Keys("tls.crt")}},
 		"a key that is not seen":   {entries{{Keys: []string{"tls.key"}}}, scopes{"tls": reference.Keys("tls.key"), "config": reference.Keys("tls.key")}},
-		"keys of several entries":  {entries{{Kind: "Secret", Keys: []string{"tls.*"}}, {Kind: "Secret", Name: "half", Keys: []string{"ca.crt"}}}, scopes{"tls": all, "half": half.Scope}},
+		"keys of several entries":  {entries{{Kind: "Secret", Keys: []string{"tls.*"}}, {Kind: "Secret", Name: "half", Keys: []string{"ca.crt"}}}, scopes{"tls": reference.Globs("tls.*"), "half": half.Scope}},
+		"a wildcard and a key":     {entries{{Kind: "Secret", Keys: []string{"tls.*", "ca.crt"}}}, scopes{"tls": reference.Globs("tls.*", "ca.crt"), "half": half.Scope}},
 		"keys, and all of them":    {entries{{Kind: "Secret", Keys: []string{"tls.crt"}}, {Kind: "Secret", Name: "tls"}}, scopes{"tls": all, "half": reference.Keys("tls.crt")}},
 		"a bad glob":               {entries{{Keys: []string{"[a-"}}}, nil},
 		"a bad glob beside a key":  {entries{{Keys: []string{"[a-", "tls.crt"}}}, scopes{"tls": reference.Keys("tls.crt"), "half": reference.Keys("tls.crt"), "config": reference.Keys("tls.crt")}},
@@ -74,48 +75,23 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-func TestKeys(t *testing.T) {
+func TestSelectsSourcesByLabels(t *testing.T) {
 	for name, test := range map[string]struct {
-		globs    []string
-		includes []string
-		excludes []string
+		sources entries
+		want    bool
 	}{
-		"none given":    {nil, []string{"", "a", "tls.crt"}, nil},
-		"itself":        {[]string{"tls.crt"}, []string{"tls.crt"}, []string{"", "tls.crt2", "a.tls.crt", "tlsxcrt", "TLS.CRT"}},
-		"any end":       {[]string{"tls.*"}, []string{"tls.", "tls.crt", "tls.key.bak"}, []string{"tls", "a.tls.crt"}},
-		"any":           {[]string{"*"}, []string{"", "..data", "a"}, nil},
-		"one character": {[]string{"a?"}, []string{"ab", "a."}, []string{"a", "abc"}},
-		"a class":       {[]string{"[a-c]1"}, []string{"a1", "c1"}, []string{"d1", "1"}},
-		"several":       {[]string{"*.crt", "ca-*"}, []string{"tls.crt", "ca-bundle"}, []string{"tls.key"}},
-		"a literal":     {[]string{`a\*`}, []string{"a*"}, []string{"ab"}},
-		"bad ones":      {[]string{"[a-", "a\\"}, nil, []string{"", "a", "[a-", "a\\"}},
+		"no entries":             {nil, false},
+		"names":                  {entries{{Kind: "Secret", Name: "tls"}}, false},
+		"labels":                 {entries{{Kind: "ConfigMap"}, {Selector: labelled("app", "config")}}, true},
+		"an unreadable selector": {entries{{Selector: unreadable()}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			keys := keysFor(test.globs...)
-			for _, key := range test.includes {
-				if !keys.Includes(key) {
-					t.Errorf("excludes %q", key)
-				}
-			}
-			for _, key := range test.excludes {
-				if keys.Includes(key) {
-					t.Errorf("includes %q", key)
-				}
-			}
-			if keys.All() != (test.globs == nil) {
-				t.Errorf("all: %v", keys.All())
+			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: test.sources}), system)
+			if got := p.SelectsSourcesByLabels(); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
 			}
 		})
 	}
-}
-
-// keysFor are the keys of a source that count by these globs.
-func keysFor(globs ...string) policy.Keys {
-	p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: entries{{Kind: "Secret", Keys: globs}}}), system)
-	for _, allowed := range p.Allow([]reference.Use{use(reference.Secret, "tls")}, byName) {
-		return allowed.Keys
-	}
-	return policy.Keys{}
 }
 
 // One entry more never takes a key away, and the order of the entries does not count.
@@ -129,7 +105,7 @@ func TestAllowIsAUnion(t *testing.T) {
 		count := map[string]bool{}
 		for _, allowed := range p.Allow(uses, byName) {
 			for _, key := range all {
-				if allowed.Scope.Includes(key) && allowed.Keys.Includes(key) {
+				if allowed.Scope.Includes(key) {
 					count[allowed.Source.String()+" "+key] = true
 				}
 			}
@@ -196,6 +172,9 @@ func FuzzKeys(f *testing.F) {
 		for _, allowed := range everything {
 			if literal && !allowed.Scope.Equal(reference.Keys(glob)) {
 				t.Errorf("glob %q: scope %v", glob, allowed.Scope)
+			}
+			if matched, err := path.Match(glob, one); err == nil && allowed.Scope.Includes(one) != matched {
+				t.Errorf("glob %q: includes %q: %v", glob, one, !matched)
 			}
 		}
 		if len(everything) != 1-len(problems) {

@@ -16,7 +16,7 @@ type collector struct {
 }
 
 func (c *collector) add(kind Kind, name string, scope Scope, optional *bool) {
-	if name == "" || (!scope.All && len(scope.Keys) == 0) {
+	if name == "" || scope.Empty() {
 		return
 	}
 	source := Source{Kind: kind, Namespace: c.namespace, Name: name}

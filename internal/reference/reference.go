@@ -34,41 +34,6 @@ func (s Source) Compare(o Source) int {
 	return cmp.Or(cmp.Compare(s.Kind, o.Kind), cmp.Compare(s.Namespace, o.Namespace), cmp.Compare(s.Name, o.Name))
 }
 
-// Scope is the part of a source that pods can see: all of it, or the named keys. The zero value is an empty scope.
-type Scope struct {
-	// All keys, those to come included; Keys is then empty.
-	All bool
-	// Keys, sorted, each once.
-	Keys []string
-}
-
-// Includes reports whether the key is within the scope.
-func (s Scope) Includes(key string) bool {
-	if s.All {
-		return true
-	}
-	_, found := slices.BinarySearch(s.Keys, key)
-	return found
-}
-
-// Equal reports whether both scopes show the same keys.
-func (s Scope) Equal(o Scope) bool { return s.All == o.All && slices.Equal(s.Keys, o.Keys) }
-
-// Keys is a scope of just these keys.
-func Keys(keys ...string) Scope {
-	keys = slices.Clone(keys)
-	slices.Sort(keys)
-	return Scope{Keys: slices.Compact(keys)}
-}
-
-// Union is the scope of what either shows.
-func (s Scope) Union(o Scope) Scope {
-	if s.All || o.All {
-		return Scope{All: true}
-	}
-	return Keys(slices.Concat(s.Keys, o.Keys)...)
-}
-
 // Use is one source and what a pod template uses of it.
 type Use struct {
 	Source Source
