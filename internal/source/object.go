@@ -14,6 +14,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
 	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/watch"
 )
 
 // object is what is kept of a Secret or ConfigMap. It never changes once made.
@@ -21,6 +22,7 @@ type object struct {
 	source   reference.Source
 	observed plan.Source
 	marks    selection.Marks
+	labels   watch.Labels
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.
@@ -55,7 +57,7 @@ func keep(key digest.Key, annotations selection.Annotations, selected labels.Sel
 
 func newObject(kind reference.Kind, meta *metav1.ObjectMeta, immutable *bool) *object {
 	o := &object{
-		source: reference.Source{Kind: kind, Namespace: meta.Namespace, Name: meta.Name},
+		source: reference.Source{Kind: kind, Namespace: meta.Namespace, Name: meta.Name}, labels: watch.KeepLabels(meta.Labels),
 		observed: plan.Source{
 			State: plan.Present, UID: meta.UID, ResourceVersion: meta.ResourceVersion,
 			Immutable: immutable != nil && *immutable, Created: meta.CreationTimestamp.UTC(),

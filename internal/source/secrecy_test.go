@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
@@ -48,7 +50,17 @@ func TestNoDataIsKept(t *testing.T) {
 	for _, text := range watchtest.Holding(texts, planted) {
 		t.Errorf("%s is kept: %q", text.Path, text.Text)
 	}
-	for _, kept := range []string{"tls", "settings", "uid-1", "2", "writer"} {
+	for source, want := range map[reference.Source]labels.Set{
+		{Kind: reference.Secret, Namespace: "apps", Name: "tls"}:         {"example.test/label": "labelled"},
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "settings"}: {"example.test/label": "labelled"},
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "absent"}:   nil,
+		{Kind: "Lease", Namespace: "apps", Name: "tls"}:                  nil,
+	} {
+		if diff := cmp.Diff(want, store.Labels(source)); diff != "" {
+			t.Errorf("%s: labels (-want +got):\n%s", source, diff)
+		}
+	}
+	for _, kept := range []string{"tls", "settings", "uid-1", "2", "writer", "example.test/label=labelled"} {
 		if !found[kept] {
 			t.Errorf("%q was not found either: the search is of no use", kept)
 		}
@@ -59,7 +71,7 @@ func TestNoDataIsKept(t *testing.T) {
 func plant(name, version string) metav1.ObjectMeta {
 	m := meta(name)
 	m.ResourceVersion = version
-	m.Labels = map[string]string{"example.test/label": planted}
+	m.Labels = map[string]string{"example.test/label": "labelled"}
 	m.Annotations = map[string]string{
 		"example.test/note":                planted,
 		corev1.LastAppliedConfigAnnotation: `{"data":{"key":"` + base64.StdEncoding.EncodeToString([]byte(planted)) + `"}}`,

@@ -53,9 +53,12 @@ type Options struct {
 	Labels labels.Selector
 	// Exclude is a label selector of ConfigMaps that are left out by the API server: the controller's own.
 	Exclude string
+	// LabelsMatter reports whether anything depends on the labels of sources now; nil if nothing ever does.
+	LabelsMatter func() bool
 	// Now is the controller's clock.
 	Now func() time.Time
-	// Changed is told of every source whose content or marks changed, that appeared or went away. Initial is true while the first
+	// Changed is told of every source whose content or marks changed, that appeared or went away; and of one whose labels
+	// changed if they matter. Initial is true while the first
 	// list is read. It must not block.
 	Changed func(source reference.Source, initial bool)
 }
@@ -136,6 +139,15 @@ func (s *Store) Marks(source reference.Source) selection.Marks {
 	return selection.Marks{}
 }
 
+// Labels returns a source's labels; nil for one that has none, is not there, or not known.
+func (s *Store) Labels(source reference.Source) labels.Set {
+	kept, _, _ := s.get(source)
+	if o, ok := kept.(*object); ok {
+		return o.labels.Set()
+	}
+	return nil
+}
+
 // Names lists the names of the sources of a kind in a namespace.
 func (s *Store) Names(kind reference.Kind, namespace string) []string {
 	informers, watched := s.Group[string(kind)]
@@ -179,7 +191,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
 		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns
 		s.set(newer.source, observed)
-		if known.Immutable != observed.Immutable || older.marks != newer.marks { // both are to be known at once
+		if known.Immutable != observed.Immutable || older.marks != newer.marks || s.relabelled(older, newer) { // all are to be known at once
 			s.options.Changed(newer.source, false)
 		}
 		return
@@ -196,6 +208,11 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	observed.Turns = observed.Turned(known)
 	s.set(newer.source, observed)
 	s.options.Changed(newer.source, false)
+}
+
+// relabelled reports whether labels changed that something depends on.
+func (s *Store) relabelled(older, newer *object) bool {
+	return older.labels != newer.labels && s.options.LabelsMatter != nil && s.options.LabelsMatter()
 }
 
 // Deleted implements watch.Handler.

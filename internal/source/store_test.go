@@ -215,6 +215,45 @@ func TestUpdatedKeepsTheTimeOfTheChange(t *testing.T) {
 	}
 }
 
+// A change of labels is none of the content, and told of only while something depends on labels.
+func TestUpdatedLabels(t *testing.T) {
+	for name, test := range map[string]struct {
+		matter  func() bool
+		before  map[string]string
+		after   map[string]string
+		written time.Duration
+		told    bool
+	}{
+		"nothing depends on them, ever":   {nil, nil, map[string]string{"app": "a"}, 0, false},
+		"nothing depends on them now":     {func() bool { return false }, nil, map[string]string{"app": "a"}, 0, false},
+		"one comes":                       {func() bool { return true }, nil, map[string]string{"app": "a"}, 0, true},
+		"one is another":                  {func() bool { return true }, map[string]string{"app": "b"}, map[string]string{"app": "a"}, time.Minute, true},
+		"one goes":                        {func() bool { return true }, map[string]string{"app": "b"}, nil, 0, true},
+		"they are what they were":         {func() bool { return true }, map[string]string{"app": "a"}, map[string]string{"app": "a"}, time.Minute, false},
+		"they are what they were, no one": {func() bool { return true }, nil, map[string]string{}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.store.options.LabelsMatter = test.matter
+			before, after := f.object("1", data("a", "1"), f.now), f.object("2", data("a", "1"), f.now.Add(test.written))
+			before.labels, after.labels = watch.KeepLabels(test.before), watch.KeepLabels(test.after)
+			f.store.Added(before, watch.Initial)
+			want := f.state()
+			want.ResourceVersion, f.told = "2", nil
+			f.now = f.now.Add(time.Minute)
+			f.store.Updated(before, after, watch.Watched)
+			if diff := cmp.Diff(want, f.state()); diff != "" {
+				t.Errorf("observed (-want +got):\n%s", diff)
+			}
+			if test.told {
+				f.wantTold(told{"tls", false})
+			} else {
+				f.wantTold()
+			}
+		})
+	}
+}
+
 // An object that was deleted and made again while no watch was open comes as an update: it is another object.
 func TestUpdatedToAnotherObject(t *testing.T) {
 	f := newFixture(t)
