@@ -17,6 +17,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
 	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/watch"
 )
 
 // object is what is kept of a workload in memory. It never changes once made.
@@ -25,6 +26,7 @@ type object struct {
 	// selector of its pods, as text.
 	selector string
 	rules    selection.Rules
+	labels   watch.Labels
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.

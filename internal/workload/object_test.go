@@ -92,7 +92,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// Of labels, no more is kept than whom they name, whatever kind of workload carries them.
+// Of labels, a decision sees no more than whom they name, whatever kind of workload carries them.
 func TestOwners(t *testing.T) {
 	labelled := metav1.ObjectMeta{Labels: map[string]string{"owner": "apps"}}
 	by := Observer{Owners: func(labels map[string]string) []plan.Owner { return []plan.Owner{{Name: labels["owner"]}} }}

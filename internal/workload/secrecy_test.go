@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -78,6 +79,27 @@ func TestWorkloadsAreFoundByTheirOwner(t *testing.T) {
 	owner.Namespace = "apps"
 	if others := store.OwnedBy(owner); len(others) > 0 {
 		t.Errorf("owned by another of the name: %v", others)
+	}
+}
+
+// That labels change is told of, and what they are now is known.
+func TestLabels(t *testing.T) {
+	versions := map[string][]runtime.Object{}
+	for _, version := range []string{"1", "2"} {
+		d := web()
+		d.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}
+		d.ResourceVersion, d.Labels = version, map[string]string{"app": "web", "version": version}
+		versions["deployments"] = append(versions["deployments"], d)
+	}
+	store := fill(t, versions)
+	for name, want := range map[ledger.Workload]labels.Set{
+		{Kind: "Deployment", Namespace: "apps", Name: "web"}:    {"app": "web", "version": "2"},
+		{Kind: "Deployment", Namespace: "apps", Name: "absent"}: nil,
+		{Kind: "CronJob", Namespace: "apps", Name: "web"}:       nil,
+	} {
+		if diff := cmp.Diff(want, store.Labels(name)); diff != "" {
+			t.Errorf("%s: labels (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

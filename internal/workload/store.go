@@ -102,7 +102,7 @@ func keep(kind Kind, settings selection.Settings, by Observer) func(any) any {
 		}
 		observed := kind.Observe(o, by)
 		return &object{
-			observed: observed, selector: selector.String(),
+			observed: observed, selector: selector.String(), labels: watch.KeepLabels(o.GetLabels()),
 			rules: selection.Read(settings, observed.Annotations, observed.TemplateAnnotations),
 		}
 	}
@@ -140,6 +140,19 @@ func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) 
 		return o.observed, exists, known
 	}
 	return w, false, known
+}
+
+// Labels returns a workload's own labels; nil for one that has none, is not there, or not known.
+func (s *Store) Labels(name ledger.Workload) labels.Set {
+	informers, watched := s.Group[name.Kind]
+	if !watched {
+		return nil
+	}
+	kept, _, _ := informers.Get(name.Namespace, name.Name)
+	if o, ok := kept.(*object); ok {
+		return o.labels.Set()
+	}
+	return nil
 }
 
 // UsedBy names the workloads whose pods use the source, or whose annotations name it.
