@@ -1,5 +1,5 @@
-// Package namespace watches namespaces and tells which of them a label selector selects. Labels change, and with them
-// what Reloader looks after.
+// Package namespace watches namespaces, keeps their labels, and tells which of them a label selector selects. Labels change,
+// and with them what Reloader looks after, and by which policy.
 package namespace
 
 import (
@@ -23,21 +23,24 @@ type Options struct {
 	// Client talks to the core API group.
 	Client rest.Interface
 	Codec  runtime.ParameterCodec
-	// Labels select the namespaces that count.
+	// Labels select the namespaces that count; nil for all.
 	Labels labels.Selector
-	// Changed is told of every namespace that is selected from now on, or no longer. It must not block.
+	// Changed is told of every namespace that is selected from now on, or no longer, and of one that is and whose labels
+	// changed. It must not block.
 	Changed func(name string)
 }
 
-// Store knows which namespaces are selected.
+// Store knows which namespaces are selected, and the labels of all.
 type Store struct {
 	watch.Group
+	// all is whether every namespace is selected, also one that is not known yet.
+	all     bool
 	changed func(name string)
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{changed: options.Changed}
+	s := &Store{all: options.Labels == nil, changed: options.Changed}
 	informers, err := watch.New(options.Log, watch.AllNamespaces(), watch.Resource{
 		Name: resource, Client: options.Client, Codec: options.Codec, Object: &corev1.Namespace{}, Keep: keep(options.Labels),
 	}, s)
@@ -50,15 +53,29 @@ func New(options Options) (*Store, error) {
 
 // Selected reports whether the namespace is selected. Known is false if the API server has not said, or does not say.
 func (s *Store) Selected(name string) (selected, known bool) {
+	if s.all {
+		return true, true
+	}
 	kept, _, known := s.Group[resource].Get(metav1.NamespaceNone, name)
 	o, ok := kept.(*object)
 	return ok && o.selected, known
+}
+
+// Labels returns a namespace's labels; nil for one that has none, or does not exist. Known is false if the API server has
+// not said, or does not say.
+func (s *Store) Labels(name string) (set labels.Set, known bool) {
+	kept, _, known := s.Group[resource].Get(metav1.NamespaceNone, name)
+	if o, ok := kept.(*object); ok {
+		set = o.labels.Set()
+	}
+	return set, known
 }
 
 // object is what is kept of a namespace. It never changes once made.
 type object struct {
 	meta     metav1.ObjectMeta
 	selected bool
+	labels   watch.Labels
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.
@@ -72,7 +89,8 @@ func keep(selector labels.Selector) func(any) any {
 		}
 		return &object{
 			meta:     metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
-			selected: selector.Matches(labels.Set(n.Labels)),
+			selected: selector == nil || selector.Matches(labels.Set(n.Labels)),
+			labels:   watch.KeepLabels(n.Labels),
 		}
 	}
 }
@@ -88,7 +106,7 @@ func (s *Store) Added(kept any, _ watch.Origin) {
 func (s *Store) Updated(before, after any, _ watch.Origin) {
 	older, ok := before.(*object)
 	newer, isObject := after.(*object)
-	if ok && isObject && older.selected != newer.selected {
+	if ok && isObject && (older.selected != newer.selected || newer.selected && older.labels != newer.labels) {
 		s.changed(newer.meta.Name)
 	}
 }
