@@ -183,6 +183,9 @@ func (i *informer) answered(err error) {
 	if err != nil && !refuses {
 		return
 	}
+	if i.resource.Served != nil && (err == nil || apierrors.IsNotFound(err)) {
+		i.resource.Served(err == nil)
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	switch {

@@ -28,6 +28,9 @@ type Resource struct {
 	// meta.Accessor. client-go applies it twice to objects of a streamed initial list: it must return what it made
 	// before as it is.
 	Keep func(object any) any
+	// Served is told whether the API server serves the resource whenever it says, before anything that it sends is handled;
+	// nil if nobody asks. It is called by several watches at once, and must not block.
+	Served func(served bool)
 	// Indexers find kept objects.
 	Indexers cache.Indexers
 }

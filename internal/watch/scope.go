@@ -45,6 +45,20 @@ func (s Scope) Except(names ...string) Scope {
 // WithExcepted is the scope with what Except left out of the whole cluster. A list of namespaces stays what it is.
 func (s Scope) WithExcepted() Scope { return Scope{namespaces: s.namespaces} }
 
+// With is the scope and these namespaces, also where they were excepted.
+func (s Scope) With(names ...string) Scope {
+	with := Scope{namespaces: s.namespaces}
+	for _, namespace := range s.excepted {
+		if !slices.Contains(names, namespace) {
+			with.excepted = append(with.excepted, namespace)
+		}
+	}
+	if !s.all() {
+		with.namespaces = Namespaces(slices.Concat(s.namespaces, names)...).namespaces
+	}
+	return with
+}
+
 // Includes reports whether objects of the namespace are watched.
 func (s Scope) Includes(namespace string) bool {
 	if slices.Contains(s.excepted, namespace) {

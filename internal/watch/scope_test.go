@@ -37,6 +37,37 @@ func TestScope(t *testing.T) {
 	}
 }
 
+func TestWith(t *testing.T) {
+	for name, test := range map[string]struct {
+		scope    Scope
+		includes []string
+		excludes []string
+		watches  int
+	}{
+		"everything":                   {AllNamespaces().With("a"), []string{"a", "b"}, nil, 1},
+		"everything but it":            {AllNamespaces().Except("a", "b").With("a"), []string{"a", "c"}, []string{"b"}, 1},
+		"a list without it":            {Namespaces("b").With("a"), []string{"a", "b"}, []string{"c"}, 2},
+		"a list with it":               {Namespaces("b", "a").With("a"), []string{"a", "b"}, []string{"c"}, 2},
+		"a list from which it is left": {Namespaces("b", "a", "c").Except("a", "c").With("a"), []string{"a", "b"}, []string{"c"}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, namespace := range test.includes {
+				if !test.scope.Includes(namespace) {
+					t.Errorf("%q is left out", namespace)
+				}
+			}
+			for _, namespace := range test.excludes {
+				if test.scope.Includes(namespace) {
+					t.Errorf("%q is included", namespace)
+				}
+			}
+			if len(test.scope.namespaces) != test.watches {
+				t.Errorf("watches of %q, want %d", test.scope.namespaces, test.watches)
+			}
+		})
+	}
+}
+
 func TestWithExcepted(t *testing.T) {
 	if !AllNamespaces().Except("a").WithExcepted().Includes("a") {
 		t.Error("what was excepted is still left out")
