@@ -26,6 +26,8 @@ const (
 	AccessDeniedReason string = "AccessDenied"
 	// InvalidSpecReason says that a part of the spec could not be read, and selects nothing.
 	InvalidSpecReason string = "InvalidSpec"
+	// RestartFailedReason says that a workload could not be restarted, or that its rollout makes no progress.
+	RestartFailedReason string = "RestartFailed"
 )
 
 // ReloadPolicyStatus is what was observed of the policy's workloads.

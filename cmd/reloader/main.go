@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/controller"
 )
 
@@ -68,6 +69,9 @@ func run(args []string) error {
 	config, err := o.client.config()
 	if err != nil {
 		return err
+	}
+	if err := v1alpha1.AddToScheme(clientgoscheme.Scheme); err != nil {
+		return fmt.Errorf("registering the API: %w", err)
 	}
 	mgr, err := ctrl.NewManager(config, o.manager())
 	if err != nil {

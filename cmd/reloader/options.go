@@ -45,6 +45,7 @@ type options struct {
 	settleMax   time.Duration
 	settleOwner time.Duration
 	onAdoption  string
+	account     string
 	version     bool
 	stakater    stakater
 
@@ -61,6 +62,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 		"How long a Kustomization, HelmRelease or ResourceSet that is reconciling may hold restarts of what it applies back.")
 	flags.StringVar(&o.onAdoption, "on-adoption", string(plan.RestartStale),
 		"What to do when a workload that is met for the first time is certainly stale: RestartStale or Baseline.")
+	flags.StringVar(&o.account, "default-service-account", "",
+		"The ServiceAccount that is impersonated to restart workloads for ReloadPolicies that name none.")
 	flags.BoolVar(&o.watchAll, "watch-all-namespaces", true,
 		"Watch all namespaces; otherwise only the one that the controller runs in.")
 	flags.StringVar(&o.watchLabels, "watch-label-selector", "",
@@ -116,7 +119,8 @@ func (o *options) complete() (controller.Options, error) {
 			Strategy: o.stakater.strategyOf(), OnCreate: bool(o.stakater.reloadOnCreate), OnDelete: bool(o.stakater.reloadOnDelete),
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
-		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
+		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, DefaultServiceAccount: o.account,
+		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
 

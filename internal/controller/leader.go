@@ -11,10 +11,12 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/ledgerstore"
+	"github.com/flux-reloader/reloader/internal/policy"
 )
 
 const (
@@ -70,32 +72,58 @@ func (l *leader) Start(ctx context.Context) error {
 // run reconciles until the context ends and the last reconcile has returned.
 func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 	r := l.reloader
-	workloads, err := controller.NewTypedUnmanaged("workload", controller.TypedOptions[ledger.Workload]{
-		Reconciler:              reconciler,
+	workloads, err := newController(r, "workload", reconciler, reconciler.begin)
+	if err != nil {
+		return err
+	}
+	of := &PolicyReconciler{
+		log: r.log, options: r.options, client: r.client, watches: r.watches, policies: reconciler.policies, events: r.events,
+		duration: r.duration, feed: r.feed,
+	}
+	policies, err := newController(r, "reloadpolicy", of, r.beginPolicies)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return workloads.Start(ctx) })
+	group.Go(func() error { return policies.Start(ctx) })
+	group.Go(func() error { return reconciler.ledger.Run(ctx) })
+	group.Go(func() error { return l.upkeep(ctx, reconciler) })
+	return group.Wait()
+}
+
+// name is what is reconciled.
+type name interface {
+	comparable
+	fmt.Stringer
+}
+
+// newController takes objects one at a time from a queue that begin fills.
+func newController[object name](
+	r *Reloader, kind string, by reconcile.TypedReconciler[object],
+	begin func(context.Context, workqueue.TypedRateLimitingInterface[object]) error,
+) (controller.TypedController[object], error) {
+	c, err := controller.NewTypedUnmanaged(kind, controller.TypedOptions[object]{
+		Reconciler:              by,
 		MaxConcurrentReconciles: r.options.Concurrent,
 		RecoverPanic:            ptr.To(true),
 		UsePriorityQueue:        ptr.To(true),
 		SkipNameValidation:      ptr.To(true),
-		LogConstructor: func(name *ledger.Workload) logr.Logger {
-			if name == nil {
+		LogConstructor: func(of *object) logr.Logger {
+			if of == nil {
 				return r.log
 			}
-			return r.log.WithValues("workload", name.String())
+			return r.log.WithValues(kind, (*of).String())
 		},
-		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ledger.Workload](
-			r.options.MinRetryDelay, r.options.MaxRetryDelay),
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[object](r.options.MinRetryDelay, r.options.MaxRetryDelay),
 	})
 	if err != nil {
-		return fmt.Errorf("making the controller: %w", err)
+		return nil, fmt.Errorf("making the controller of kind %s: %w", kind, err)
 	}
-	if err := workloads.Watch(source.TypedFunc[ledger.Workload](reconciler.begin)); err != nil {
-		return fmt.Errorf("feeding the controller: %w", err)
+	if err := c.Watch(source.TypedFunc[object](begin)); err != nil {
+		return nil, fmt.Errorf("feeding the controller of kind %s: %w", kind, err)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return workloads.Start(ctx) })
-	group.Go(func() error { return reconciler.ledger.Run(ctx) })
-	group.Go(func() error { return l.upkeep(ctx, reconciler) })
-	return group.Wait()
+	return c, nil
 }
 
 // begin feeds the queue with every workload there is, and every one that the ledger knows, before what changes.
@@ -106,6 +134,15 @@ func (r *Reconciler) begin(_ context.Context, queue workqueue.TypedRateLimitingI
 	}
 	for _, entry := range r.ledger.Entries() {
 		r.feed.send(entry.Workload, true)
+	}
+	return nil
+}
+
+// beginPolicies feeds the queue with every policy there is.
+func (r *Reloader) beginPolicies(_ context.Context, queue workqueue.TypedRateLimitingInterface[policy.Name]) error {
+	r.policyFeed.open(queue)
+	for _, p := range r.watches.policies.All() {
+		r.policyFeed.send(p.Name, true)
 	}
 	return nil
 }

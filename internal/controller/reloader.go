@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
 	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 )
@@ -52,6 +54,10 @@ type Options struct {
 	RequeueDependency time.Duration
 	// OwnerTimeout is how long a Flux object that is reconciling holds the workloads that it applies.
 	OwnerTimeout time.Duration
+	// DefaultServiceAccount is impersonated for policies that name no account; empty for none.
+	DefaultServiceAccount string
+	// NoCrossNamespaceRefs refuses policies that select other namespaces.
+	NoCrossNamespaceRefs bool
 	// EventsAddress is where Flux's notification-controller listens; empty for none.
 	EventsAddress string
 
@@ -73,14 +79,18 @@ type Reloader struct {
 	events  *notify.Recorder
 	metrics *metrics
 	feed    *feed[ledger.Workload]
-	watches *watches
+	// policyFeed carries ReloadPolicies.
+	policyFeed *feed[policy.Name]
+	// duration measures reconciles of policies, as Flux's controllers do.
+	duration *gotkmetrics.Recorder
+	watches  *watches
 }
 
 // SetupWithManager adds the controller to the manager.
 func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	r := &Reloader{
 		options: options, log: mgr.GetLogger().WithName("reloader"), config: mgr.GetConfig(), http: mgr.GetHTTPClient(),
-		scheme: mgr.GetScheme(), feed: &feed[ledger.Workload]{},
+		scheme: mgr.GetScheme(), feed: &feed[ledger.Workload]{}, policyFeed: &feed[policy.Name]{}, duration: gotkmetrics.MustMakeRecorder(),
 	}
 	var err error
 	r.client, err = client.New(r.config, client.Options{HTTPClient: r.http, Scheme: r.scheme, Mapper: mgr.GetRESTMapper()})

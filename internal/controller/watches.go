@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/flux-reloader/reloader/internal/namespace"
 	"github.com/flux-reloader/reloader/internal/owner"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
+	"github.com/flux-reloader/reloader/internal/policystore"
 	"github.com/flux-reloader/reloader/internal/source"
 	"github.com/flux-reloader/reloader/internal/workload"
 )
@@ -40,7 +43,8 @@ type watches struct {
 	workloads *workload.Store
 	owners    *owner.Store
 	holds     *holds
-	// namespaces is nil unless a label selector says which of them count.
+	policies  *policystore.Store
+	// namespaces is nil unless all of them are watched, or a label selector says which of them count.
 	namespaces *namespace.Store
 }
 
@@ -50,6 +54,8 @@ func newWatches(r *Reloader) *watches {
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (w *watches) NeedLeaderElection() bool { return false }
+
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 
 // Start makes sure of the digest key, then watches until the context ends.
 func (w *watches) Start(ctx context.Context) error {
@@ -64,11 +70,12 @@ func (w *watches) Start(ctx context.Context) error {
 	running.Go(func() { w.sources.Run(ctx) })
 	running.Go(func() { w.workloads.Run(ctx) })
 	running.Go(func() { w.owners.Run(ctx) })
+	running.Go(func() { w.policies.Run(ctx) })
 	if w.namespaces != nil {
 		running.Go(func() { w.namespaces.Run(ctx) })
 	}
 	err := wait.PollUntilContextCancel(ctx, settleCheck, true, func(context.Context) (bool, error) {
-		return w.sources.Settled() && w.workloads.Settled() && w.owners.Settled() &&
+		return w.sources.Settled() && w.workloads.Settled() && w.owners.Settled() && w.policies.Settled() &&
 			(w.namespaces == nil || w.namespaces.Settled()), nil
 	})
 	if err == nil {
@@ -104,6 +111,7 @@ func (w *watches) build() error {
 		Log: r.log.WithName("sources"), Scope: r.options.Scope, Client: core, Codec: clientgoscheme.ParameterCodec,
 		Key: w.key, Selection: r.options.Selection, Labels: r.options.SourceLabels,
 		Exclude: "!" + ledgerstore.ShardLabel, Now: r.options.Now, Changed: w.sourceChanged,
+		LabelsMatter: func() bool { return w.policies.SelectsByLabels() },
 	})
 	if err != nil {
 		return err
@@ -124,8 +132,13 @@ func (w *watches) build() error {
 	if err != nil {
 		return err
 	}
-	if w.holds = newHolds(w.owners.Hold); r.options.NamespaceLabels == nil {
-		return nil
+	w.holds = newHolds(w.owners.Hold)
+	w.policies, err = policystore.New(policystore.Options{
+		Log: r.log.WithName("policies"), Scope: r.options.Scope, Namespace: r.options.Namespace, Client: r.restClientIn,
+		Changed: w.policyChanged,
+	})
+	if err != nil || r.options.NamespaceLabels == nil && !r.options.Scope.Includes(metav1.NamespaceAll) {
+		return err
 	}
 	w.namespaces, err = namespace.New(namespace.Options{
 		Log: r.log.WithName("namespaces"), Client: core, Codec: clientgoscheme.ParameterCodec,
@@ -158,9 +171,14 @@ func (w *watches) ownerChanged(owner plan.Owner) {
 	}
 }
 
+// policyChanged enqueues a policy. Its reconciler has the workloads looked at that it governs, or governed.
+func (w *watches) policyChanged(_, _ *policy.Policy, name policy.Name) {
+	w.reloader.policyFeed.send(name, false)
+}
+
 // inScope reports whether a namespace counts; known is false if that cannot be told yet.
 func (w *watches) inScope(name string) (in, known bool) {
-	if w.namespaces == nil {
+	if w.namespaces == nil || w.reloader.options.NamespaceLabels == nil {
 		return true, true
 	}
 	return w.namespaces.Selected(name)

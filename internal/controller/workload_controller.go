@@ -18,7 +18,10 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/ledgerstore"
 	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/owner"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
+	"github.com/flux-reloader/reloader/internal/policystore"
 	"github.com/flux-reloader/reloader/internal/reference"
 	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/source"
@@ -44,10 +47,16 @@ type Reconciler struct {
 	sources   *source.Store
 	workloads *workload.Store
 	holds     *holds
-	ledger    *ledgerstore.Store
-	events    *notify.Recorder
-	metrics   *metrics
-	feed      *feed[ledger.Workload]
+	owners    *owner.Store
+	// policyStore holds the policies, policies what becomes of their workloads; governing is which of them counts.
+	policyStore *policystore.Store
+	policies    *policies
+	governing   func(plan.Workload) (*policy.Policy, []policy.Name)
+	accounts    *accounts
+	ledger      *ledgerstore.Store
+	events      *notify.Recorder
+	metrics     *metrics
+	feed        *feed[ledger.Workload]
 	// inScope reports whether a namespace counts; known is false if that cannot be told yet.
 	inScope  func(namespace string) (in, known bool)
 	adoption *rate.Limiter
@@ -65,7 +74,9 @@ type Reconciler struct {
 func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 	return &Reconciler{
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
-		holds: r.watches.holds, ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
+		holds: r.watches.holds, owners: r.watches.owners, policyStore: r.watches.policies, governing: r.watches.governing,
+		policies: newPolicies(r.policyFeed, r.options.Now), accounts: newAccounts(r.config, r.scheme, r.client.RESTMapper()),
+		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
 		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
 		began:    r.options.Now(),
 		tracks:   map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
@@ -93,6 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		return ctrl.Result{}, r.gone(name)
 	}
 	t := r.track(w)
+	t.governing, _ = r.governing(w)
 	if t.conflicts >= staleReads {
 		live, err := r.workloads.Live(ctx, name)
 		switch {
@@ -112,6 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
 	}
 	if err != nil {
+		r.policies.note(name, t.governing, r.outcome(t, true, decision, err, start))
 		return ctrl.Result{}, err
 	}
 	t.settle(decision.Verdict, start)
@@ -123,13 +136,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		r.endBootstrap(name)
 	}
 	r.report(w, t, in.Selection, decision)
+	r.policies.note(name, t.governing, r.outcome(t, in.Selection.Selected, decision, err, r.options.Now()))
 	return result, err
 }
 
 // input gathers what the decision depends on, all from memory.
 func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope bool) plan.Input {
 	in := plan.Input{
-		Now: now, Key: r.key, Workload: w, Policy: r.options.Policy,
+		Now: now, Key: r.key, Workload: w,
 		Sources:       map[reference.Source]plan.Source{},
 		Entry:         r.ledger.Get(w.UID),
 		Began:         r.began,
@@ -141,16 +155,13 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 		SettlingSince: t.settling,
 	}
 	if inScope {
-		in.Selection = selection.Read(r.options.Selection, w.Annotations, w.TemplateAnnotations).
-			Select(w.Namespace, w.Uses, known{r.sources, in.Entry})
+		in.Selection = r.selects(w, in.Entry, t.governing)
 	}
+	in.Policy = r.policyFor(in.Selection.Asked, t.governing)
 	if in.Selection.Selected {
-		in.Hold = r.holds.of(w, now)
+		in.Hold = r.heldBy(w, t.governing, now)
 	} else {
 		r.holds.forget(w.Workload)
-	}
-	if !in.Selection.Asked {
-		in.Policy.OnAdoption = plan.BaselineOnly // nobody asked for what pods run with to change at once
 	}
 	for _, use := range in.Selection.Uses {
 		in.Sources[use.Source] = r.sources.Get(use.Source)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -32,7 +33,8 @@ func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result
 	case plan.RolledBack:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
 		if verdict != plan.RolledBack {
-			r.events.Send(warning(w, notify.ReasonRolledBack, d.Message+"; held until content changes: "+plan.Describe(d.Changes)))
+			message := w.Workload.Short() + ": " + d.Message + "; held until content changes: " + plan.Describe(d.Changes)
+			r.tell(w, t, d, warning(w, notify.ReasonRolledBack, message))
 		}
 	case plan.Restart: // told by reportRestart
 	case plan.AlreadyFresh:
@@ -69,9 +71,10 @@ func (r *Reconciler) reportProblems(w plan.Workload, t *track, problems []select
 func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, now time.Time) {
 	t.failure = ""
 	r.metrics.restarted(w.Workload, d.Changes, now)
+	r.policies.restarted(w.Workload, t.governing, d.Message)
 	message := "restarted " + w.Workload.Short() + ": " + d.Message
 	r.log.Info("restarted", "workload", w.Workload.String(), "changes", d.Message, "value", d.Value)
-	r.events.Send(notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
+	r.tell(w, t, d, notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
 	r.reportReplaced(w, d)
 }
 
@@ -97,7 +100,16 @@ func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, e
 		return
 	}
 	t.failure = err.Error()
-	r.events.Send(warning(w, notify.ReasonReloadFail, d.Message+", but: "+explain(err)))
+	r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+" not restarted: "+d.Message+", but: "+explain(err)))
+}
+
+// tell sends an event about a workload and to what it belongs to, once for each value of its template.
+func (r *Reconciler) tell(w plan.Workload, t *track, d plan.Decision, event notify.Event) {
+	if event.Related = r.belongs(w, t); event.Related != nil {
+		event.Related.Token = cmp.Or(d.Value, d.Entry.Value)
+		event.Related.Metadata = map[string]string{"workload": w.Workload.String(), "changes": plan.Describe(d.Changes)}
+	}
+	r.events.Send(event)
 }
 
 // explain is an error as it may be told to everybody. The API server's answer to an object that is invalid quotes values

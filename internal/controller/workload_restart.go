@@ -26,7 +26,11 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 	if d.Adoption && !r.adoption.AllowN(now, 1) {
 		return ctrl.Result{RequeueAfter: adoptionAgain}, r.record(d.Entry)
 	}
-	after, err := r.workloads.Restart(ctx, w, d.Write)
+	by, err := r.writerFor(t.governing)
+	if err != nil {
+		return ctrl.Result{}, errors.Join(err, r.record(d.Entry))
+	}
+	after, err := r.workloads.Restart(ctx, by, w, d.Write)
 	switch {
 	case err == nil, errors.Is(err, workload.ErrStripped):
 		t.conflicts, t.written = 0, after.Generation

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
 )
 
 // track is what this process remembers of one workload beyond the ledger: nothing that may not be forgotten. A workload
@@ -22,6 +23,8 @@ type track struct {
 	progressed time.Time
 	// settling is when the workload began to wait for more changes; zero if it does not.
 	settling time.Time
+	// governing is the policy that governs the workload, as of the last look; nil for none.
+	governing *policy.Policy
 	// verdict, message and the others are what was last reported, so that only changes are.
 	verdict  plan.Verdict
 	message  string

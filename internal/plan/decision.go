@@ -18,6 +18,8 @@ const (
 	NotSelected Verdict = "NotSelected"
 	// Suspended workloads are held by their ReloadPolicy.
 	Suspended Verdict = "Suspended"
+	// Observed workloads need a restart, and their ReloadPolicy only wants to know.
+	Observed Verdict = "Observed"
 	// OwnerSuspended workloads are held by a suspended Flux object.
 	OwnerSuspended Verdict = "OwnerSuspended"
 	// OwnerReconciling workloads wait for the Flux object that applies them to finish.
@@ -71,7 +73,7 @@ type Policy struct {
 
 // Hold is a reason from outside the workload to restart it later.
 type Hold struct {
-	// Verdict is Suspended, OwnerSuspended or OwnerReconciling.
+	// Verdict is Suspended, Observed, OwnerSuspended or OwnerReconciling.
 	Verdict Verdict
 	// Message names what holds it.
 	Message string

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// maxStall is how long a rollout that does not move holds back the next restart.
-const maxStall = 15 * time.Minute
+// MaxStall is how long a rollout that does not move holds back the next restart.
+const MaxStall = 15 * time.Minute
 
 // settled holds a restart back until changes stop coming (rule 7). It comes before the pods are asked for, so that they
 // are asked for once.
@@ -77,4 +77,4 @@ func (d *decider) rolling() bool {
 
 func (d *decider) stalled() bool { return d.untilStalled() <= 0 }
 
-func (d *decider) untilStalled() time.Duration { return d.in.Progressed.Add(maxStall).Sub(d.now) }
+func (d *decider) untilStalled() time.Duration { return d.in.Progressed.Add(MaxStall).Sub(d.now) }

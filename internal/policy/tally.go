@@ -77,12 +77,15 @@ func (o Outcome) equal(other Outcome) bool {
 		o.Since.Equal(other.Since) && slices.Equal(o.Changes, other.Changes)
 }
 
+// waits reports whether the workload needs a restart and has not had it.
+func (o Outcome) waits() bool { return o.State == Pending || o.State == Failed }
+
 // Tally is what became of the workloads that a policy governs. What it costs to note one does not depend on how many there
 // are, but for those that wait.
 type Tally struct {
 	outcomes map[ledger.Workload]Outcome
 	counts   v1alpha1.WorkloadCounts
-	// waiting are those that are pending, the one that waits longest first.
+	// waiting are those that are pending or failed, the one that waits longest first.
 	waiting []ledger.Workload
 	// history is the latest restart first.
 	history []v1alpha1.Restart
@@ -104,7 +107,7 @@ func (t *Tally) Note(w ledger.Workload, o Outcome, now time.Time) bool {
 	t.remove(w, before, known)
 	t.outcomes[w] = o
 	t.count(o.State, 1)
-	if o.State == Pending {
+	if o.waits() {
 		at, _ := slices.BinarySearchFunc(t.waiting, w, t.compare)
 		t.waiting = slices.Insert(t.waiting, at, w)
 	}
@@ -158,7 +161,7 @@ func (t *Tally) remove(w ledger.Workload, before Outcome, known bool) {
 		return
 	}
 	t.count(before.State, -1)
-	if before.State == Pending {
+	if before.waits() {
 		if at, found := slices.BinarySearchFunc(t.waiting, w, t.compare); found {
 			t.waiting = slices.Delete(t.waiting, at, at+1)
 		}

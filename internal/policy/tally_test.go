@@ -95,7 +95,7 @@ func TestTally(t *testing.T) {
 			delete(outcomes, name)
 		} else {
 			o := policy.Outcome{State: policy.State(r.Intn(5))}
-			if o.State == policy.Pending {
+			if o.State == policy.Pending || o.State == policy.Failed {
 				o.Reason, o.Since = "Settling", at(r.Intn(50))
 			}
 			tally.Note(name, o, at(i))
@@ -116,7 +116,7 @@ func counted(outcomes map[ledger.Workload]policy.Outcome) v1alpha1.ReloadPolicyS
 	counts := map[policy.State]int32{}
 	var waiting []ledger.Workload
 	for w, o := range outcomes {
-		if counts[o.State]++; o.State == policy.Pending {
+		if counts[o.State]++; o.State == policy.Pending || o.State == policy.Failed {
 			waiting = append(waiting, w)
 		}
 	}

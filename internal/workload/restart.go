@@ -40,8 +40,9 @@ func (s *Store) Live(ctx context.Context, name ledger.Workload) (plan.Workload, 
 
 // Restart writes to the pod template in one request, on the condition that the workload is still the object and the
 // version that was decided on: neither is a deleted one made again, nor somebody's last change missed. It returns the
-// workload as it is afterwards, with ErrStripped too. Errors are ErrConflict, ErrGone, ErrStripped or the API server's.
-func (s *Store) Restart(ctx context.Context, w plan.Workload, write plan.Write) (plan.Workload, error) {
+// workload as it is afterwards, with ErrStripped too. By sends it; nil for the store's own writer. Errors are ErrConflict,
+// ErrGone, ErrStripped or the API server's.
+func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	kind, err := s.kind(w.Workload)
 	if err != nil {
 		return plan.Workload{}, err
@@ -53,7 +54,10 @@ func (s *Store) Restart(ctx context.Context, w plan.Workload, write plan.Write) 
 	object := kind.New()
 	object.SetNamespace(w.Namespace)
 	object.SetName(w.Name)
-	err = s.options.Writer.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
+	if by == nil {
+		by = s.options.Writer
+	}
+	err = by.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
 	switch {
 	case apierrors.IsConflict(err):
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w: %w", w.Workload, ErrConflict, err)

@@ -89,7 +89,7 @@ func TestRestartRequest(t *testing.T) {
 			w := &writer{value: "value"}
 			s.options.Writer = w
 			write := plan.Write{Value: "value", ReloadedFrom: "{}", Variables: test.variables}
-			after, err := s.Restart(t.Context(), observeDeployment(web(), Observer{Key: testKey(t)}), write)
+			after, err := s.Restart(t.Context(), nil, observeDeployment(web(), Observer{Key: testKey(t)}), write)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestRestartErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
 			s.options.Writer = &writer{err: test.err, value: test.value}
-			after, err := s.Restart(t.Context(), observeDeployment(web(), Observer{Key: testKey(t)}), plan.Write{Value: "value"})
+			after, err := s.Restart(t.Context(), nil, observeDeployment(web(), Observer{Key: testKey(t)}), plan.Write{Value: "value"})
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || test.never != nil && errors.Is(err, test.never) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
@@ -147,7 +147,7 @@ func TestRestartErrors(t *testing.T) {
 	}
 	other := observeDeployment(web(), Observer{Key: testKey(t)})
 	other.Workload = ledger.Workload{Kind: "Widget", Namespace: "apps", Name: "web"}
-	if _, err := newStore(t).Restart(t.Context(), other, plan.Write{Value: "value"}); !errors.Is(err, ErrKind) {
+	if _, err := newStore(t).Restart(t.Context(), nil, other, plan.Write{Value: "value"}); !errors.Is(err, ErrKind) {
 		t.Errorf("error %v, want %v", err, ErrKind)
 	}
 }

@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
-	"github.com/flux-reloader/reloader/test/internal/harness"
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // policyCRD is the project's definition of ReloadPolicy, seen from config.

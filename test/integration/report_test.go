@@ -49,7 +49,7 @@ func TestARestartThatIsRefusedIsTriedUntilItSucceeds(t *testing.T) {
 	w.setSecret("password", "password", "2")
 	g := NewWithT(t)
 	g.Eventually(func() []string { return w.events("web", "ReloadFail") }).Should(ConsistOf(
-		And(HavePrefix("Warning Secret/password changed (password)"), ContainSubstring("no restarts here"))))
+		And(HavePrefix("Warning Deployment/web not restarted: Secret/password changed (password)"), ContainSubstring("no restarts here"))))
 	w.awaitRestart("other", 1)
 	w.mark(1)
 	w.expectRestarts("web", 0)

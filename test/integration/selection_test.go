@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -10,7 +9,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
-	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // annotated sets an annotation of a Deployment.
@@ -95,7 +93,6 @@ func TestMarksOfSourcesCountAtOnce(t *testing.T) {
 func TestNamespacesAreSelectedByTheirLabels(t *testing.T) {
 	w := newWideWorld(t)
 	g := NewWithT(t)
-	w.mayListNamespaces()
 	ignored := w.newNamespace("ignored")
 	w.create(configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings")))
 	there, far := configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings"))
@@ -130,21 +127,6 @@ func TestNamespacesAreSelectedByTheirLabels(t *testing.T) {
 	label(w.namespace, "b")
 	w.awaitRestart("web", 2)
 	g.Expect(c.log()).NotTo(ContainSubstring(ignored+"/web"), "what is ignored is not even watched")
-}
-
-// mayListNamespaces gives the right that a namespace selector needs beyond the default installation's.
-func (w *world) mayListNamespaces() {
-	w.t.Helper()
-	g := NewWithT(w.t)
-	objects, err := rights(w.admin).Manifests("namespaces/role.yaml")
-	g.Expect(err).NotTo(HaveOccurred())
-	for _, object := range objects {
-		if object.GetKind() == "ClusterRoleBinding" {
-			g.Expect(harness.SetSubject(object, w.state)).To(Succeed())
-		}
-		g.Expect(w.admin.Create(w.t.Context(), object)).To(Succeed())
-		w.t.Cleanup(func() { _ = w.admin.Delete(context.Background(), object) })
-	}
 }
 
 // A source that leaves the selector is out of scope, and not deleted: nobody waits for it.

@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
+	"github.com/fluxcd/pkg/runtime/patch"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/policy"
+)
+
+// PolicyReconciler has the workloads that a ReloadPolicy selects compared, and writes its status. It restarts nothing.
+type PolicyReconciler struct {
+	log      logr.Logger
+	options  Options
+	client   client.Client
+	watches  *watches
+	policies *policies
+	events   *notify.Recorder
+	duration *gotkmetrics.Recorder
+	feed     *feed[ledger.Workload]
+}
+
+// +kubebuilder:rbac:groups=reloader.contrib.fluxcd.io,resources=reloadpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=reloader.contrib.fluxcd.io,resources=reloadpolicies/status,verbs=patch
+
+// Reconcile brings one policy's status up to date, and has its workloads looked at where that is due.
+func (r *PolicyReconciler) Reconcile(ctx context.Context, name policy.Name) (ctrl.Result, error) {
+	start := r.options.Now()
+	object, exists := r.watches.policies.Get(name)
+	if !exists {
+		r.lookAt(r.policies.forget(name))
+		return ctrl.Result{}, nil
+	}
+	round := r.policies.round(object)
+	object = round.latest(object)
+	defer func() { r.duration.RecordDuration(policyReference(object), start) }()
+	if due(round, object, start) {
+		r.begin(round, object, name, start)
+	}
+	if wait := round.writtenAt.Add(statusEvery).Sub(start); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	patcher := patch.NewSerialPatcher(object, r.client)
+	terminal := r.status(round, object, name)
+	err := patcher.Patch(ctx, object, patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition}},
+		patch.WithForceOverwriteConditions{}, patch.WithFieldOwner(statusManager))
+	switch {
+	case apierrors.IsNotFound(err):
+		return ctrl.Result{}, nil // its deletion is on the way
+	case err != nil:
+		return ctrl.Result{}, fmt.Errorf("writing the status of ReloadPolicy/%s: %w", name, err)
+	}
+	r.policies.stored(round, object)
+	r.tell(round, object)
+	if terminal != nil {
+		return ctrl.Result{}, reconcile.TerminalError(terminal)
+	}
+	return ctrl.Result{RequeueAfter: max(time.Second, round.next.Sub(start))}, nil
+}
+
+// due reports whether everything that the policy selects has to be looked at: it is new or was changed, somebody asks for
+// it, or the interval is over.
+func due(r *round, object *v1alpha1.ReloadPolicy, now time.Time) bool {
+	request := object.Annotations[meta.ReconcileRequestAnnotation]
+	return r.generation != object.Generation || r.request != request || !now.Before(r.next)
+}
+
+// begin has all workloads looked at that the policy governs, or governed.
+func (r *PolicyReconciler) begin(round *round, object *v1alpha1.ReloadPolicy, name policy.Name, now time.Time) {
+	round.generation, round.request = object.Generation, object.Annotations[meta.ReconcileRequestAnnotation]
+	round.next = now.Add(jitter.JitteredIntervalDuration(object.GetRequeueAfter()))
+	awaited, shadowed := map[ledger.Workload]bool{}, map[policy.Name]int{}
+	for _, w := range r.watches.workloads.All() {
+		governing, others := r.watches.governing(w)
+		switch {
+		case governing == nil:
+		case governing.Name == name:
+			awaited[w.Workload] = true
+		default:
+			for _, other := range others {
+				if other == name {
+					shadowed[governing.Name]++
+				}
+			}
+		}
+	}
+	r.lookAt(r.policies.begin(round, name, awaited, shadowed))
+}
+
+func (r *PolicyReconciler) lookAt(workloads []ledger.Workload) {
+	for _, w := range workloads {
+		r.feed.send(w, true)
+	}
+}
+
+// tell sends an event when the Ready condition comes to say something else.
+func (r *PolicyReconciler) tell(round *round, object *v1alpha1.ReloadPolicy) {
+	event, reason := readyEvent(object)
+	if event == nil || reason == round.told {
+		return
+	}
+	first := round.told == ""
+	round.told = reason
+	if first && !event.Warning && object.Status.LastHandledReconcileAt == "" && len(object.Status.History) > 0 {
+		return // as another leader left it
+	}
+	event.Related = &notify.Related{Object: policyReference(object), Own: true, Token: object.ResourceVersion}
+	r.events.Send(*event)
+}
+
+func policyReference(object *v1alpha1.ReloadPolicy) corev1.ObjectReference {
+	return corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.ReloadPolicyKind, Namespace: object.Namespace, Name: object.Name,
+		UID: object.UID, ResourceVersion: object.ResourceVersion,
+	}
+}

@@ -1,0 +1,138 @@
+package controller
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/notify"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
+	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
+)
+
+// governing is the policy that governs a workload, nil for none, and those that it shadows.
+func (w *watches) governing(of plan.Workload) (*policy.Policy, []policy.Name) {
+	if !w.policies.Installed() {
+		return nil, nil
+	}
+	known := policy.Workload{Workload: of.Workload, APIVersion: of.APIVersion, Labels: w.workloads.Labels(of.Workload)}
+	if w.namespaces != nil {
+		known.NamespaceLabels, _ = w.namespaces.Labels(of.Namespace)
+	}
+	return w.policies.Governing(known)
+}
+
+// selects says which sources restart a workload, by its annotations and by what governs it.
+func (r *Reconciler) selects(w plan.Workload, entry *ledger.Entry, governing *policy.Policy) selection.Result {
+	settings := r.options.Selection
+	if governing != nil {
+		settings = governing.Settings.Selection(settings)
+	}
+	known := known{r.sources, entry}
+	result := selection.Read(settings, w.Annotations, w.TemplateAnnotations).Select(w.Namespace, w.Uses, known)
+	if governing != nil {
+		result.Uses = governing.Allow(result.Uses, known.Matches)
+	}
+	return result
+}
+
+// Matches implements policy.Matches.
+func (k known) Matches(source reference.Source, selector labels.Selector) bool {
+	if k.sources.Get(source).State != plan.Present && k.recorded(source) {
+		return true
+	}
+	return selector.Matches(k.sources.Labels(source))
+}
+
+// policyFor is how a workload is restarted.
+func (r *Reconciler) policyFor(asked bool, governing *policy.Policy) plan.Policy {
+	if governing != nil {
+		return governing.Settings.Plan(r.options.Policy)
+	}
+	by := r.options.Policy
+	if !asked {
+		by.OnAdoption = plan.BaselineOnly // nobody asked for what pods run with to change at once
+	}
+	return by
+}
+
+// heldBy is what holds a workload: its policy, or else the Flux object that applies it.
+func (r *Reconciler) heldBy(w plan.Workload, governing *policy.Policy, now time.Time) *plan.Hold {
+	hold := r.holds.of(w, now)
+	switch {
+	case governing == nil:
+		return hold
+	case governing.Settings.Suspend:
+		return &plan.Hold{Verdict: plan.Suspended, Message: "ReloadPolicy/" + governing.String() + " is suspended"}
+	case hold != nil && hold.Verdict == plan.OwnerSuspended:
+		return hold
+	case governing.Settings.Observe:
+		return &plan.Hold{Verdict: plan.Observed, Message: "ReloadPolicy/" + governing.String() + " only observes"}
+	case governing.Settings.IgnoreOwner:
+		return nil
+	default:
+		return hold
+	}
+}
+
+// writerFor acts for a workload's policy: as the ServiceAccount that it names, or that those are who name none; nil for
+// the controller itself.
+func (r *Reconciler) writerFor(governing *policy.Policy) (client.Writer, error) {
+	if governing == nil {
+		return nil, nil
+	}
+	account := governing.Settings.ServiceAccount
+	if account == "" {
+		account = r.options.DefaultServiceAccount
+	}
+	if account == "" {
+		return nil, nil
+	}
+	return r.accounts.writer(governing.Namespace, account)
+}
+
+// belongs is what a workload belongs to, to be told of what happens to it: the Flux object that applies it, or else the
+// policy that governs it; nil for neither.
+func (r *Reconciler) belongs(w plan.Workload, t *track) *notify.Related {
+	if object, found := r.owners.Ref(w.Owners); found {
+		return &notify.Related{Object: object}
+	}
+	if t.governing == nil {
+		return nil
+	}
+	object, exists := r.policyStore.Get(t.governing.Name)
+	if !exists {
+		return nil
+	}
+	return &notify.Related{Object: policyReference(object), Own: true}
+}
+
+// outcome is what a reconcile came to, for the status of the policy.
+func (r *Reconciler) outcome(t *track, selected bool, d plan.Decision, err error, now time.Time) policy.Outcome {
+	failed := policy.Outcome{State: policy.Failed, Reason: v1alpha1.RestartFailedReason, Since: now}
+	if d.Entry != nil && !d.Entry.PendingSince.IsZero() {
+		failed.Since = d.Entry.PendingSince
+	}
+	switch {
+	case !selected:
+	case d.Verdict == plan.Restart && t.failure != "":
+		failed.Message = t.failure
+		return failed
+	case err != nil:
+		failed.Message = explain(err)
+		return failed
+	case d.Verdict == plan.Restarting && now.Sub(t.progressed) > plan.MaxStall:
+		failed.Message = "the rollout makes no progress: " + d.Message
+		return failed
+	}
+	var until time.Time
+	if d.After > 0 {
+		until = now.Add(d.After)
+	}
+	return policy.OutcomeOf(selected, d, until)
+}
