@@ -39,6 +39,16 @@ const (
 	// the content of everything the pods use and never returns to an earlier one. It is not meant to be written by
 	// anybody else.
 	ConfigDigestAnnotation = "reloader.contrib.fluxcd.io/config-digest"
+
+	// RestartRequestedAtAnnotation on a workload that has opted in asks for a restart now, whatever its sources hold. The
+	// value is a token of at most 253 bytes, by convention the present time as in RFC 3339: each new one restarts the
+	// workload once, and is remembered when it is taken away. One that is there when the workload is first seen counts as
+	// handled.
+	RestartRequestedAtAnnotation = "reloader.contrib.fluxcd.io/restart-requested-at"
+
+	// ReconcileRequestAnnotation on a workload that has opted in asks, by a new value, to look at its pods now and to
+	// decide anew. It is no cause to restart. The key is Flux's, with which its own objects are reconciled.
+	ReconcileRequestAnnotation = "reconcile.fluxcd.io/requestedAt"
 )
 
 const (

@@ -128,6 +128,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		return ctrl.Result{}, err
 	}
 	t.settle(decision.Verdict, start)
+	t.look(w)
 	result, err := r.act(ctx, w, t, decision)
 	if err == nil && in.Predecessor != nil {
 		err = r.markGone(in.Predecessor)
@@ -135,7 +136,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	if err == nil && (!in.Selection.Selected || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
 		r.endBootstrap(name)
 	}
-	r.report(w, t, in.Selection, decision)
+	r.report(w, t, in.Selection.Problems, decision)
 	r.policies.note(name, t.governing, r.outcome(t, in.Selection.Selected, decision, err, r.options.Now()))
 	return result, err
 }
@@ -153,6 +154,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 		Written:       t.written,
 		Progressed:    t.progressed,
 		SettlingSince: t.settling,
+		Look:          t.asked(w),
 	}
 	if inScope {
 		in.Selection = r.selects(w, in.Entry, t.governing)

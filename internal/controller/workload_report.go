@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +17,9 @@ import (
 )
 
 // report tells of a decision: metrics each time, logs and events when it is another than the last.
-func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result, d plan.Decision) {
+func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Problem, d plan.Decision) {
 	r.metrics.decided(w.Workload, d.Verdict)
-	r.reportProblems(w, t, selected.Problems)
+	r.reportProblems(w, t, slices.Concat(problems, d.Problems))
 	held := ""
 	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {
 		held = plan.Describe(d.Changes)
@@ -33,7 +34,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, selected selection.Result
 	case plan.RolledBack:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
 		if verdict != plan.RolledBack {
-			message := w.Workload.Short() + ": " + d.Message + "; held until content changes: " + plan.Describe(d.Changes)
+			message := w.Workload.Short() + ": " + d.Message + "; held until content changes or a restart is requested: " + plan.Describe(d.Changes)
 			r.tell(w, t, d, warning(w, notify.ReasonRolledBack, message))
 		}
 	case plan.Restart: // told by reportRestart

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/policy"
@@ -25,6 +26,8 @@ type track struct {
 	settling time.Time
 	// governing is the policy that governs the workload, as of the last look; nil for none.
 	governing *policy.Policy
+	// looked is the last request to look at the pods that was followed, or was there when the track began.
+	looked string
 	// verdict, message and the others are what was last reported, so that only changes are.
 	verdict  plan.Verdict
 	message  string
@@ -40,6 +43,7 @@ func (r *Reconciler) track(w plan.Workload) *track {
 	t, ok := r.tracks[w.Workload]
 	if !ok || t.uid != w.UID {
 		t = &track{uid: w.UID}
+		t.look(w)
 		r.tracks[w.Workload] = t
 	}
 	return t
@@ -48,6 +52,19 @@ func (r *Reconciler) track(w plan.Workload) *track {
 func (t *track) observe(w plan.Workload, now time.Time) {
 	if t.progress != w.Progress || t.progressed.IsZero() {
 		t.progress, t.progressed = w.Progress, now
+	}
+}
+
+// asked reports whether somebody asks, by a new value, to look at the workload's pods.
+func (t *track) asked(w plan.Workload) bool {
+	request := w.Annotations[v1alpha1.ReconcileRequestAnnotation]
+	return request != "" && request != t.looked
+}
+
+// look notes that the pods were looked at if somebody asked for it.
+func (t *track) look(w plan.Workload) {
+	if t.asked(w) {
+		t.looked = w.Annotations[v1alpha1.ReconcileRequestAnnotation]
 	}
 }
 

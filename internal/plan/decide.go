@@ -26,16 +26,19 @@ func Decide(in Input) Decision {
 	if !in.Selection.Selected {
 		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts"}
 	}
+	token, problems := token(in.Workload)
 	if in.Workload.Generation < in.Written {
-		return Decision{Verdict: Restarting, Entry: in.Entry, After: lookAgain,
+		return Decision{Verdict: Restarting, Entry: in.Entry, After: lookAgain, Problems: problems,
 			Message: "waiting for the restart to show in the cache"}
 	}
 	d := &decider{in: in, now: in.Now}
 	if d.open() {
 		return Decision{NeedsRollout: true}
 	}
+	d.meet(token)
 	d.inspect()
 	decision := d.decide()
+	decision.Problems = problems
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
 		decision.Replaced = d.replaced()
 	}
@@ -58,6 +61,8 @@ type decider struct {
 	behind bool
 	// entered is set when a source was met for the first time.
 	entered bool
+	// request is the token of a restart that somebody asks for and that was not handled; empty if nobody does.
+	request string
 }
 
 // open picks the record to go by. It asks for the pods where the workload took another object's place: if pods of that
@@ -111,14 +116,16 @@ func (d *decider) inspect() {
 	}
 }
 
-// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost.
+// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost,
+// and with it whether that was the one that is asked for.
 // It comes before every rule, so that what is held is held under the value that the pods inherit. If the value stands for
 // what there is now, it was written for all that differs. If not, what equals the record may have been another then, and
 // pods may run with that; unless the cache only lags behind what another leader knew.
 func (d *decider) adopt() {
 	live, e := d.in.Workload.Value, d.entry
 	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
-	if d.in.Entry == nil || live == e.Value || unknown || !follows(d.in.Key, live, e.Value, e.Token) {
+	requested := d.request != "" && follows(d.in.Key, live, e.Value, d.request)
+	if d.in.Entry == nil || live == e.Value || unknown || !requested && !follows(d.in.Key, live, e.Value, e.Token) {
 		return
 	}
 	value, _ := stands(live)
@@ -128,6 +135,12 @@ func (d *decider) adopt() {
 		return
 	}
 	e.Value, d.adopted = live, true
+	if requested {
+		e.Token, d.request = d.request, ""
+	}
+	if e.PendingSince.IsZero() {
+		e.PendingSince = d.now // its rollout is not known to be through
+	}
 	for i := range d.findings {
 		f := &d.findings[i]
 		if f.condition == same && !written {
@@ -143,7 +156,8 @@ func (d *decider) adopt() {
 // decide goes through the rules in their order; the first that applies decides.
 func (d *decider) decide() Decision {
 	for _, rule := range []func() *Decision{
-		d.sight, d.held, d.required, d.overwritten, d.synced, d.settled, d.freshAlready, d.gates,
+		d.sight, d.held, d.required, d.looked, d.requested,
+		d.overwritten, d.rollingOut, d.synced, d.settled, d.freshAlready, d.gates,
 	} {
 		if decision := rule(); decision != nil {
 			return *decision
@@ -177,7 +191,7 @@ func (d *decider) sight() *Decision {
 	if len(suspects) == 0 {
 		return nil
 	}
-	if d.rolling() || d.in.Hold != nil || d.behind {
+	if d.rolling() || d.in.Hold != nil || d.behind || d.request != "" {
 		for _, i := range suspects {
 			d.enter(d.findings[i], true)
 		}
@@ -311,6 +325,11 @@ func (d *decider) synced() *Decision {
 	if d.differs() {
 		return nil
 	}
+	if d.in.Look && d.in.Rollout != nil {
+		if again := d.unsettled(); again != nil {
+			return again
+		}
+	}
 	d.entry.PendingSince = time.Time{}
 	if !d.in.Workload.Rolling {
 		d.prove()
@@ -350,6 +369,9 @@ func (d *decider) pending(verdict Verdict, message string, after time.Duration) 
 	if len(changes) > 0 && d.entry.PendingSince.IsZero() {
 		d.entry.PendingSince = d.now
 	}
+	if d.request != "" {
+		message += "; " + describeRequest(d.request)
+	}
 	return Decision{Verdict: verdict, Changes: changes, Message: message, Entry: d.entry, After: after}
 }
 
@@ -366,6 +388,13 @@ func (d *decider) restart() Decision {
 	decision.Message = Describe(decision.Changes)
 	decision.Write = d.write()
 	decision.Adoption = d.adoption()
+	if d.request != "" {
+		decision.Requested, decision.Adoption = d.request, false
+		decision.Message = describeRequest(d.request)
+		if len(decision.Changes) > 0 {
+			decision.Message += "; " + Describe(decision.Changes)
+		}
+	}
 	return decision
 }
 

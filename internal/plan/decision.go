@@ -34,7 +34,7 @@ const (
 	// AlreadyFresh means that something else replaced the pods since the change.
 	AlreadyFresh Verdict = "AlreadyFresh"
 	// RolledBack means that somebody took back the template that a restart wrote while old pods were active. It is
-	// reported, and held until content changes.
+	// reported, and held until content changes or somebody asks for a restart.
 	RolledBack Verdict = "RolledBack"
 	// Settling restarts wait for more changes.
 	Settling Verdict = "Settling"
@@ -116,6 +116,8 @@ type Input struct {
 	Written int64
 	// Progressed is when the workload's rollout was last seen to move, on the controller's clock.
 	Progressed time.Time
+	// Look is true if somebody asks to look at the pods now, whatever is remembered of them. It is no cause to restart.
+	Look bool
 }
 
 // Event is what happened to a source, as messages name it.
@@ -178,6 +180,10 @@ type Decision struct {
 	Entry *ledger.Entry
 	// Write is what to write to the template; only with Restart.
 	Write
+	// Requested is the token of the restart request that the restart handles, content or not; only with Restart.
+	Requested string
+	// Problems are annotations that the decision ignores because their values make no sense.
+	Problems []selection.Problem
 	// Adoption is true if the restart heals pods that were stale at first sight.
 	Adoption bool
 	// After is when to look again at the latest; zero if only an event can change the decision.

@@ -3,5 +3,5 @@
 //
 // The data flows through Decide in this order: what changed since the pods were last proven (findings.go), whether
 // pods already run with it (freshness.go), whether the restart has to wait (gates.go), and the value that restarts
-// (value.go).
+// (value.go). A restart that somebody asks for takes a shorter way (request.go).
 package plan

@@ -35,8 +35,12 @@ func changeTime(f finding) (time.Time, bool) {
 	}
 }
 
-// fresh reports whether the pod is known to run with the present content of every source that differs.
+// fresh reports whether the pod is known to run with the present content of every source that differs. If none does, all
+// there is to wait for is the last restart.
 func (d *decider) fresh(pod Pod) bool {
+	if !d.differs() {
+		return pod.Value == d.entry.Value
+	}
 	for _, f := range d.findings {
 		if f.differs() && !d.freshFor(pod, f) {
 			return false

@@ -12,25 +12,25 @@ const MaxStall = 15 * time.Minute
 // are asked for once.
 func (d *decider) settled() *Decision {
 	wait := d.settling()
-	if wait == 0 {
+	if wait == 0 || d.written() {
 		return nil
 	}
 	decision := d.pending(Settling, "waiting for more changes", wait)
 	return &decision
 }
 
-// gates are the other reasons to restart later (rule 7), in their order.
+// gates are the other reasons to restart later (rule 7), in their order. Some are none for who asks for a restart.
 func (d *decider) gates() *Decision {
 	var decision Decision
-	w := d.in.Workload
+	w, asked := d.in.Workload, d.request != ""
 	switch {
-	case throttled(d.entry, d.now) > 0:
+	case !asked && throttled(d.entry, d.now) > 0:
 		decision = d.pending(Throttled, "restarted often: waiting", throttled(d.entry, d.now))
-	case d.adoption() && !d.in.AdoptionReady:
+	case !asked && d.adoption() && !d.in.AdoptionReady:
 		return d.spread()
 	case d.in.Unpersisted, d.adopted:
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
-	case d.ours() && d.rolling():
+	case !asked && d.ours() && d.rolling():
 		decision = d.pending(Restarting, "waiting for the last restart's rollout", d.untilStalled())
 	case w.Held == HeldPaused:
 		decision = d.pending(Paused, fmt.Sprintf("not restarted: %s is true", w.Held), 0)

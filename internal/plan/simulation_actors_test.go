@@ -51,6 +51,7 @@ var simDeeds = []struct {
 	{3, (*actor).scale},
 	{3, (*actor).pause},
 	{2, (*actor).opt},
+	{4, (*actor).request},
 	{6, (*actor).hold},
 	{4, (*actor).removeSource},
 	{1, (*actor).recreate},
@@ -384,6 +385,42 @@ func (a *actor) opt() {
 	a.server.edit(a.workload(), "kubectl", func(w *apiWorkload) { w.out = !w.out })
 }
 
+// request asks for a restart by a new token, takes the token away, or puts it back. A token is left alone while the record
+// of its restart is not stored: should that be lost, nobody could tell by the value what it was written for.
+func (a *actor) request() {
+	w := a.server.wl[a.workload()]
+	if w == nil {
+		return
+	}
+	a.fresh++
+	token, wait := "token-"+itoa(a.fresh), time.Duration(a.r.Intn(20000))*time.Millisecond
+	if a.r.Intn(3) > 0 {
+		a.ask(w.Workload, token)
+		return
+	}
+	old := w.token
+	a.ask(w.Workload, "")
+	a.after(wait, func() {
+		if a.asked[w.Workload] == old { // of those before, nobody knows any more whether they were handled
+			a.ask(w.Workload, old)
+		}
+	})
+}
+
+func (a *actor) ask(name ledger.Workload, token string) {
+	w := a.server.wl[name]
+	if w == nil {
+		return
+	}
+	if _, granted := a.oracle.granted[w.uid][w.token]; granted && !a.shelf.handled(w.uid, w.token) {
+		return
+	}
+	if token != "" {
+		a.asked[name] = token
+	}
+	a.server.edit(name, "kubectl", func(w *apiWorkload) { w.token = token })
+}
+
 func (a *actor) hold() { a.setHeld(a.workload(), a.r.Intn(2) == 0) }
 
 // removeSource deletes a source, and mostly makes it again: with what it held only if it held nothing else shortly
@@ -488,6 +525,7 @@ func (a *actor) loseLedger() {
 		for _, name := range a.server.names {
 			if w := a.server.wl[name]; w != nil {
 				a.oracle.forgiven[w.uid] = true
+				delete(a.oracle.granted, w.uid)
 			}
 		}
 	}

@@ -45,6 +45,10 @@ func TestSimulationFindsForgottenContent(t *testing.T) {
 	finds(t, faults{noTurns: true}, "missed")
 }
 
+func TestSimulationFindsForgottenTokens(t *testing.T) {
+	finds(t, faults{forgetTokens: true}, "asked once")
+}
+
 func TestSimulationFindsRecordBeforeRestart(t *testing.T) {
 	finds(t, faults{recordFirst: true}, "wrong report", "missed")
 }

@@ -18,6 +18,12 @@ type shelf struct {
 	entries   map[types.UID][]byte
 }
 
+// handled reports whether the stored record says that this restart request was handled.
+func (s *shelf) handled(uid types.UID, token string) bool {
+	e, _, err := ledger.Decode(bytes.Clone(s.entries[uid]))
+	return err == nil && e.Token == token
+}
+
 // book is a leader's ledger: entries in memory, written some time after they change.
 type book struct {
 	p         *process

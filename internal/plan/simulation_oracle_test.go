@@ -22,6 +22,9 @@ type oracle struct {
 	forgiven map[types.UID]bool
 	// applied is the value that the last restart wrote.
 	applied map[types.UID]string
+	// granted counts the restarts of a workload for each token by which somebody asked for one; those of a leader that does
+	// not know that another leads are there, and do not count.
+	granted map[types.UID]map[string]int
 	// tookBack are workloads of which somebody removed a value of ours, edits when somebody changed the template last.
 	tookBack map[types.UID]bool
 	edits    map[types.UID]time.Time
@@ -42,7 +45,7 @@ type oracle struct {
 func newOracle(s *simulation) *oracle {
 	return &oracle{
 		simulation: s, views: map[types.UID]map[reference.Source]int{}, forgiven: map[types.UID]bool{},
-		applied:  map[types.UID]string{},
+		applied: map[types.UID]string{}, granted: map[types.UID]map[string]int{},
 		tookBack: map[types.UID]bool{}, edits: map[types.UID]time.Time{}, reshaped: map[types.UID]bool{},
 		assumed:  map[*apiPod]map[reference.Source][]digest.Content{},
 		unlooked: map[types.UID]map[reference.Source]period{},
@@ -103,6 +106,9 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	o.adopts(in, e)
+	if _, granted := o.granted[e.UID][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
+		o.fail("request lost", "%s counts as restarted for %q, and was not", e.Workload.Short(), e.Token)
+	}
 	for source, now := range e.Sources {
 		if !now.Present || now.Provisional || !now.Diverged.IsZero() {
 			continue
@@ -288,10 +294,14 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 	o.restarts++
 	o.last = o.now
 	o.note("process %d restarted %s: %s", p.id, w.Short(), d.Message)
+	asked := d.Requested != ""
+	if asked {
+		o.grants(p, in, d.Requested)
+	}
 	if o.tookBack[w.UID] = o.leader != p; o.leader != p {
 		return // it does not know yet, which is a known limit; to its successor, its value takes another back
 	}
-	views, cause := map[reference.Source]int{}, false
+	views, cause := map[reference.Source]int{}, asked
 	last, again := o.views[w.UID]
 	for _, use := range in.Selection.Uses {
 		known, seen := last[use.Source]
@@ -308,7 +318,7 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		o.adopted++
 	case again && !cause && !o.excused(in):
 		o.fail("no cause", "%s was restarted again for the same change: %s", w.Short(), d.Message)
-	default:
+	case !asked:
 		o.needed(in, d, before)
 	}
 	delete(o.forgiven, w.UID)
@@ -316,6 +326,21 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		delete(o.reshaped, w.UID)
 	}
 	o.views[w.UID], o.applied[w.UID] = views, after.template.value
+}
+
+// grants counts a restart that somebody asked for: there is one a token.
+func (o *oracle) grants(p *process, in plan.Input, token string) {
+	w := in.Workload
+	if o.granted[w.UID] == nil {
+		o.granted[w.UID] = map[string]int{}
+	}
+	times := o.granted[w.UID][token]
+	if o.leader == p {
+		times++
+	}
+	if o.granted[w.UID][token] = times; times > 1 && !o.excused(in) {
+		o.fail("asked once", "%s was restarted again for %q", w.Short(), token)
+	}
 }
 
 // excused says whether a workload may be restarted twice for one change: the ledger was lost, or the record of the first
@@ -383,6 +408,9 @@ func (o *oracle) checkWorkload(leader *process, w *apiWorkload) {
 	}
 	if (verdict == plan.InSync || verdict == plan.AlreadyFresh || verdict == plan.Baseline) && stale != "" {
 		o.fail("missed", "%s is %s (%s), but %s", w.Short(), verdict, message, stale)
+	}
+	if e := leader.book.get(w.uid); w.token != "" && e.Token != w.token && verdict != plan.Waiting && w.held() != plan.HeldPaused {
+		o.fail("request lost", "%s is %s at rest (%s), and was not restarted for %q", w.Short(), verdict, message, w.token)
 	}
 	if !o.explains(w, verdict) {
 		o.fail("wrong report", "%s is %s at rest (%s); stale: %q", w.Short(), verdict, message, stale)

@@ -426,6 +426,9 @@ func (p *process) restart(in plan.Input, t *simTrack, d plan.Decision, end func(
 		case err == nil:
 			t.conflicts, t.written = 0, after.generation
 			t.observe(p.server.observe(after), now)
+			if p.faults.forgetTokens {
+				d.Requested = ""
+			}
 			p.record(in, plan.Restarted(d, now))
 			end(10*time.Minute, nil)
 		case errors.Is(err, errSimGone):

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -78,7 +79,8 @@ type apiWorkload struct {
 	version    int
 	generation int64
 	created    time.Time
-	out        bool // opted out
+	out        bool   // opted out
+	token      string // of a restart that somebody asks for
 	template   apiTemplate
 	replicas   int
 	paused     bool
@@ -115,6 +117,9 @@ func (v *server) observe(w *apiWorkload) plan.Workload {
 		Replicas: int32(w.replicas), Held: w.held(),
 		Rolling:  w.observed < w.generation || w.updated < w.replicas || w.total > w.updated,
 		Progress: fmt.Sprint(w.observed, w.total, w.updated, w.ready),
+	}
+	if w.token != "" {
+		o.Annotations = map[string]string{v1alpha1.RestartRequestedAtAnnotation: w.token}
 	}
 	if w.Kind == "DaemonSet" {
 		o.Replicas = int32(w.desired)
@@ -322,8 +327,8 @@ func (w *apiWorkload) spec() string {
 	if len(value) > 8 {
 		value = value[len(value)-8:]
 	}
-	return fmt.Sprintf("image %d uses %d value %q, %d replicas, held %q, out %t",
-		w.template.image, w.template.uses, value, w.replicas, w.held(), w.out)
+	return fmt.Sprintf("image %d uses %d value %q, %d replicas, held %q, out %t, token %q",
+		w.template.image, w.template.uses, value, w.replicas, w.held(), w.out, w.token)
 }
 
 // report writes a workload's status.

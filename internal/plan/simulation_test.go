@@ -49,6 +49,8 @@ type faults struct {
 	recordFirst bool
 	// noTurns goes by what content is, not by what it was meanwhile.
 	noTurns bool
+	// forgetTokens records a restart that somebody asked for without the token.
+	forgetTokens bool
 }
 
 // simulation is one schedule as it is played.
@@ -62,6 +64,7 @@ type simulation struct {
 	shelf     shelf
 	held      map[ledger.Workload]bool
 	rivals    map[ledger.Workload]func() // write the template when Reloader is about to
+	asked     map[ledger.Workload]string // the last token by which somebody asked for a restart
 	failure   *simFailure
 
 	// the kind of world: how often, in percent or of the crashes in a thousand, things go wrong.
@@ -128,6 +131,7 @@ func (s *simulation) until(at time.Time) bool {
 // newSimulation is a world with some workloads that have been running for a while.
 func newSimulation(seed uint64, f faults, tracing bool) *simulation {
 	s := &simulation{simClock: newSimClock(seed), faults: f, held: map[ledger.Workload]bool{}, rivals: map[ledger.Workload]func(){}}
+	s.asked = map[ledger.Workload]string{}
 	s.tracing = tracing
 	s.shelf.entries = map[types.UID][]byte{}
 	s.oracle = newOracle(s)

@@ -59,6 +59,12 @@ func follows(key digest.Key, live, previous, token string) bool {
 func Restarted(d Decision, now time.Time) *ledger.Entry {
 	e := d.Entry.Clone()
 	e.Value = d.Value
+	if d.Requested != "" {
+		e.Token = d.Requested
+	}
+	if e.PendingSince.IsZero() { // nothing differs, but its rollout is to come
+		e.PendingSince = now
+	}
 	for source, record := range e.Sources { // one that is absent counts as what it held last
 		record.Written, record.Turned = !record.Pending.IsZero(), false
 		e.Sources[source] = record

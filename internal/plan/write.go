@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/reference"
@@ -24,7 +26,8 @@ const (
 type Write struct {
 	// Value of the config digest annotation: the mark that the restart is known by.
 	Value string
-	// ReloadedFrom is the value of the annotation that names the last source that changed.
+	// ReloadedFrom is the value of the annotation that names the last source that changed, or the workload itself if none
+	// did and somebody asked for the restart.
 	ReloadedFrom string
 	// Variables are set in containers, or taken away; only with EnvVars.
 	Variables []Variable
@@ -54,15 +57,18 @@ func (d *decider) write() Write {
 			w.Variables = append(w.Variables, v)
 		}
 	}
-	if last != nil {
+	switch {
+	case last != nil:
 		w.ReloadedFrom = d.reloadedFrom(*last)
+	case d.request != "":
+		w.ReloadedFrom = d.reloadedByRequest()
 	}
 	return w
 }
 
 // value is the first that no pod carries.
 func (d *decider) value() string {
-	values := successors(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), d.entry.Token)
+	values := successors(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), cmp.Or(d.request, d.entry.Token))
 	carried := func(value string) bool {
 		return d.in.Rollout != nil && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Value == value })
 	}
@@ -77,21 +83,42 @@ func (d *decider) value() string {
 // reloadedFrom describes a source in the form in which Stakater Reloader does. The hash is keyed, and the time that of the
 // change, not of the restart.
 func (d *decider) reloadedFrom(f finding) string {
-	described := struct {
-		Type       string   `json:"type"`
-		Name       string   `json:"name"`
-		Namespace  string   `json:"namespace"`
-		Hash       string   `json:"hash"`
-		Containers []string `json:"containerRefs"`
-		ObservedAt int64    `json:"observedAt"`
-	}{
+	described := reloadSource{
 		Type: strings.ToUpper(string(f.use.Source.Kind)), Name: f.use.Source.Name, Namespace: f.use.Source.Namespace,
 		Hash: f.shown.String(), Containers: []string{d.container(f)},
 	}
 	if !f.seen.Changed.IsZero() {
 		described.ObservedAt = f.seen.Changed.Unix()
 	}
-	encoded, err := json.Marshal(described)
+	return described.encode()
+}
+
+// reloadedByRequest names the workload, which carries the request: its kind is none of a source. All of it is a function of
+// the request. The time is what the token says, if it is one.
+func (d *decider) reloadedByRequest() string {
+	w := d.in.Workload
+	described := reloadSource{
+		Type: strings.ToUpper(w.Kind), Name: w.Name, Namespace: w.Namespace,
+		Hash: d.in.Key.Bytes("request", []byte(d.request)).String(), Containers: []string{w.Container},
+	}
+	if at, err := time.Parse(time.RFC3339, d.request); err == nil {
+		described.ObservedAt = at.Unix()
+	}
+	return described.encode()
+}
+
+// reloadSource is what Stakater Reloader writes of the cause of a restart.
+type reloadSource struct {
+	Type       string   `json:"type"`
+	Name       string   `json:"name"`
+	Namespace  string   `json:"namespace"`
+	Hash       string   `json:"hash"`
+	Containers []string `json:"containerRefs"`
+	ObservedAt int64    `json:"observedAt"`
+}
+
+func (s reloadSource) encode() string {
+	encoded, err := json.Marshal(s)
 	if err != nil {
 		return "" // not possible: there are only texts and a number in it
 	}

@@ -69,12 +69,14 @@ func (by Observer) owners(labels map[string]string) []plan.Owner {
 	return by.Owners(labels)
 }
 
-// own keeps Reloader's annotations, Stakater's included, and lets go of the rest, which may be large or secret.
+// own keeps Reloader's annotations, Stakater's and Flux's request included, and lets go of the rest, which may be large or
+// secret.
 func (by Observer) own(annotations map[string]string) map[string]string {
 	const stakater, ours = "reloader.stakater.com/", "reloader.contrib.fluxcd.io/"
 	kept := maps.Clone(annotations)
 	maps.DeleteFunc(kept, func(key, _ string) bool {
-		return !strings.Contains(key, stakater) && !strings.HasPrefix(key, ours) && !slices.Contains(by.Annotations, key)
+		return !strings.Contains(key, stakater) && !strings.HasPrefix(key, ours) &&
+			key != v1alpha1.ReconcileRequestAnnotation && !slices.Contains(by.Annotations, key)
 	})
 	if len(kept) == 0 {
 		return nil

@@ -114,6 +114,13 @@ func TestOwnAnnotations(t *testing.T) {
 		"Stakater's":    {map[string]string{"reloader.stakater.com/search": "1", "a": "b"}, map[string]string{"reloader.stakater.com/search": "1"}},
 		"of a resource": {map[string]string{"secret.reloader.stakater.com/reload": "a"}, map[string]string{"secret.reloader.stakater.com/reload": "a"}},
 		"ours":          {map[string]string{"reloader.contrib.fluxcd.io/x": "1"}, map[string]string{"reloader.contrib.fluxcd.io/x": "1"}},
+		"a request for a restart": {
+			map[string]string{v1alpha1.RestartRequestedAtAnnotation: "1"}, map[string]string{v1alpha1.RestartRequestedAtAnnotation: "1"},
+		},
+		"a request to look": {
+			map[string]string{v1alpha1.ReconcileRequestAnnotation: "1"}, map[string]string{v1alpha1.ReconcileRequestAnnotation: "1"},
+		},
+		"another of Flux's": {map[string]string{"reconcile.fluxcd.io/forceAt": "1"}, nil},
 		"one that ends like ours": {
 			map[string]string{"not.reloader.contrib.fluxcd.io/x": "1"}, nil,
 		},
