@@ -2,14 +2,17 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -279,5 +282,33 @@ func TestIndexBySource(t *testing.T) {
 	}
 	if keys, err := indexBySource("foreign"); keys != nil || err != nil {
 		t.Errorf("a foreign object: %v, %v", keys, err)
+	}
+}
+
+// A workload is found by what its pods use, what it names, and what its patterns match.
+func TestUsedBy(t *testing.T) {
+	versions := map[string][]runtime.Object{}
+	for _, version := range []string{"1", "2"} {
+		d := web(func(d *appsv1.Deployment) {
+			d.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}
+			d.ResourceVersion = version
+			d.Annotations = map[string]string{v1alpha1.ConfigMapReloadAnnotation: "named, team-[ab]"}
+		})
+		versions["deployments"] = append(versions["deployments"], d)
+	}
+	store := fill(t, versions)
+	for source, want := range map[reference.Source][]ledger.Workload{
+		{Kind: reference.Secret, Namespace: "apps", Name: "password"}:    {webName},
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "named"}:    {webName},
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "team-a"}:   {webName},
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "team-c"}:   nil,
+		{Kind: reference.ConfigMap, Namespace: "apps", Name: "password"}: nil,
+		{Kind: reference.Secret, Namespace: "apps", Name: "team-a"}:      nil,
+		{Kind: reference.ConfigMap, Namespace: "other", Name: "team-a"}:  nil,
+	} {
+		found := slices.Compact(store.UsedBy(source)) // to be found twice is as good: who asks keeps each once
+		if diff := cmp.Diff(want, found, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", source.IndexKey(), diff)
+		}
 	}
 }

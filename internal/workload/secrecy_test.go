@@ -16,6 +16,7 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
 	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
@@ -109,7 +110,7 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	clients := watchtest.Stream(t, versions)
 	changed := make(chan struct{}, 100)
 	store, err := New(Options{
-		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec, Key: testKey(t),
+		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec, Key: testKey(t), Selection: selection.Defaults(),
 		Owners: func(labels map[string]string) []plan.Owner {
 			return []plan.Owner{{Kind: "Kustomization", Namespace: "flux-system", Name: labels["owner"]}}
 		},

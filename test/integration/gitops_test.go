@@ -61,6 +61,33 @@ func TestWhatIsAppliedTogetherRollsOutOnce(t *testing.T) {
 	}
 }
 
+// Configuration that somebody else writes in the second of an apply, and after it, restarts: nothing tells that the pods have
+// read it.
+func TestConfigurationOfAnotherInTheSecondOfAnApplyRestarts(t *testing.T) {
+	w := newWorld(t)
+	names := []string{"web-0", "web-1", "web-2"}
+	for _, name := range names {
+		w.applyPair(name, 0, 0)
+	}
+	w.awaitRollout(names...)
+	w.startController()
+	w.awaitRecord(names...)
+	w.later()
+	for _, name := range names {
+		awaitPhase(t, 0)
+		d := deployment(name, auto, envFromConfigMap(name))
+		app(d).Image = "reloader.test/none:1"
+		w.apply(d)
+		w.edits[name]++
+		w.setConfigMap(name, "round", "another's")
+	}
+	for _, name := range names {
+		NewWithT(t).Eventually(func() int { return w.restarts(name) }).Should(Equal(1), "restarts of "+name)
+		w.awaitRollout(name)
+		w.expectRevisions(name, 3)
+	}
+}
+
 // applyPair applies a ConfigMap and a while later the Deployment that reads it, both changed since the round before, as
 // kustomize-controller does. It returns the ConfigMap's resourceVersion.
 func (w *world) applyPair(name string, round int, gap time.Duration) (version string) {
