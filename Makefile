@@ -68,10 +68,11 @@ test: build ## Run the unit tests of every module, then the integration tests on
 # What the cluster of the end-to-end tests has beyond that of the integration tests.
 FLUX := source-controller kustomize-controller helm-controller notification-controller flux
 
+# These tests wait more than they compute.
 .PHONY: e2e
 e2e: build ## Run the end-to-end tests, on a real cluster with Flux (the first run builds Flux, some six minutes)
 	go -C test/cluster run ./cmd/cluster bin $(FLUX)
-	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./e2e
+	go -C test test $(TESTFLAGS) -count=1 -parallel=4 -timeout=30m ./e2e
 
 .PHONY: simulate
 simulate: need-go ## Play random schedules around the decision, FOR=10m, or one with its trace, SEED=17

@@ -20,7 +20,7 @@ func TestAnAlertTellsOfACommitOnce(t *testing.T) {
 	w.apply(alert(inbox.server.URL))
 	repository, revision := w.repository(map[string]string{"deploy/settings.yaml": settings("1")})
 	w.apply(w.gitSource(repository))
-	w.awaitApplied("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "app", revision)
+	w.awaitApplied(kustomization, "app", revision)
 	var want []string
 	for _, value := range []string{"2", "3"} {
 		revision = w.commit(repository, map[string]string{"deploy/settings.yaml": settings(value)})

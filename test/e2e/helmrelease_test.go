@@ -10,41 +10,61 @@ import (
 	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
-// New values that change only a ConfigMap of a release restart its Deployment once, and helm-controller, which corrects
-// drift, does not take the restart for it.
-func TestAnUpgradeOfAReleaseRestartsOnce(t *testing.T) {
+// An upgrade is one rollout, whether its values change a ConfigMap of the release, or the Deployment's image as well. Nor
+// does helm-controller, which corrects drift, take a restart for it.
+func TestAnUpgradeOfAReleaseRestartsOnce(t *testing.T) { newWorld(t).expectOneRolloutAnUpgrade() }
+
+// That does not depend on being told in time what helm-controller is doing.
+func TestAnUpgradeOfAReleaseRestartsOnceThoughItsOwnerIsSeenLate(t *testing.T) {
 	w := newWorld(t)
-	charts := chartserver.Start()
-	t.Cleanup(charts.Close)
-	g := NewWithT(t)
-	g.Expect(charts.Publish("web", "0.1.0", map[string]string{
-		"values.yaml": "value: none\n", "templates/settings.yaml": settings("{{ .Values.value }}"), "templates/web.yaml": web,
-	})).To(Succeed())
-	w.apply(helmSource(charts.URL()))
-	w.apply(release("1"))
-	w.awaitApplied("helm.toolkit.fluxcd.io/v2", "HelmRelease", "app", "web@0.1.0")
+	w.seeOwnersLate()
+	w.expectOneRolloutAnUpgrade()
+}
+
+func (w *world) expectOneRolloutAnUpgrade() {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	w.publish(map[string]string{"settings.yaml": settings("{{ .Values.value }}"), "web.yaml": web("{{ .Values.version }}")})
+	w.apply(release("1", "1"))
+	w.awaitApplied(helmRelease, "app", "web@0.1.0")
 	w.startController()
 	w.awaitRevisions("web", 1)
 
-	harness.Later(t)
-	w.apply(release("2"))
-	w.awaitApplied("helm.toolkit.fluxcd.io/v2", "HelmRelease", "app", "app.v2")
+	harness.Later(w.t)
+	w.apply(release("1", "2"))
+	w.awaitApplied(helmRelease, "app", "app.v2")
 	w.awaitRevisions("web", 2)
+	value := w.value("web")
+	g.Expect(value).NotTo(BeEmpty())
+
+	harness.Later(w.t)
+	w.apply(release("2", "3"))
+	w.awaitApplied(helmRelease, "app", "app.v3")
+	w.awaitRevisions("web", 3)
 	for range rounds {
 		w.flux("reconcile", "helmrelease", "app")
 	}
-	w.expectRevisions("web", 2)
+	w.expectRevisions("web", 3)
+	g.Expect(w.value("web")).To(Equal(value), "the new image's pods have the new configuration")
 
-	t.Log("another upgrade shows that the controller has looked at everything before")
-	harness.Later(t)
-	w.apply(release("3"))
-	w.awaitApplied("helm.toolkit.fluxcd.io/v2", "HelmRelease", "app", "app.v3")
-	w.awaitRevisions("web", 3)
+	w.t.Log("another upgrade shows that the controller has looked at everything before")
+	harness.Later(w.t)
+	w.apply(release("2", "4"))
+	w.awaitApplied(helmRelease, "app", "app.v4")
+	w.awaitRevisions("web", 4)
 }
 
-// helmSource lets Flux fetch charts of a repository.
-func helmSource(url string) string {
-	return fmt.Sprintf(`
+// publish makes a chart of these templates, for releases of the test's namespace.
+func (w *world) publish(templates map[string]string) {
+	w.t.Helper()
+	charts := chartserver.Start()
+	w.t.Cleanup(charts.Close)
+	files := map[string]string{"values.yaml": "value: none\nversion: none\n"}
+	for name, content := range templates {
+		files["templates/"+name] = content
+	}
+	NewWithT(w.t).Expect(charts.Publish("web", "0.1.0", files)).To(Succeed())
+	w.apply(fmt.Sprintf(`
 apiVersion: source.toolkit.fluxcd.io/v1
 kind: HelmRepository
 metadata:
@@ -52,11 +72,12 @@ metadata:
 spec:
   interval: 1h
   url: %s
-`, url)
+`, charts.URL()))
 }
 
-// release installs the chart with a value for its ConfigMap, and corrects drift at every reconcile.
-func release(value string) string {
+// release installs the chart with a version for its Deployment and a value for its ConfigMap, and corrects drift at every
+// reconcile.
+func release(version, value string) string {
 	return fmt.Sprintf(`
 apiVersion: helm.toolkit.fluxcd.io/v2
 kind: HelmRelease
@@ -71,6 +92,6 @@ spec:
       version: 0.1.0
       sourceRef: {kind: HelmRepository, name: charts}
   driftDetection: {mode: enabled}
-  values: {value: %q}
-`, value)
+  values: {version: %q, value: %q}
+`, version, value)
 }

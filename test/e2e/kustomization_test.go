@@ -11,32 +11,51 @@ import (
 )
 
 // rounds is how often Flux is asked to reconcile where that must not change anything.
-const rounds = 3
+const rounds = 10
 
-// A commit that changes only a ConfigMap restarts its Deployment once, and kustomize-controller, which applies the
-// Deployment without the restart's annotation over and over, neither takes the restart back nor causes another one.
-func TestACommitRestartsOnce(t *testing.T) {
+// A commit is one rollout, whether it changes a ConfigMap, or the Deployment's image as well. Nor does
+// kustomize-controller, which applies the Deployment without the restart's annotation over and over, take a restart back
+// or cause another one.
+func TestACommitRestartsOnce(t *testing.T) { newWorld(t).expectOneRolloutACommit() }
+
+// That does not depend on being told in time what kustomize-controller is doing.
+func TestACommitRestartsOnceThoughItsOwnerIsSeenLate(t *testing.T) {
 	w := newWorld(t)
-	repository, revision := w.repository(map[string]string{"deploy/settings.yaml": settings("1"), "deploy/web.yaml": web})
+	w.seeOwnersLate()
+	w.expectOneRolloutACommit()
+}
+
+func (w *world) expectOneRolloutACommit() {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	repository, revision := w.repository(map[string]string{"deploy/settings.yaml": settings("1"), "deploy/web.yaml": web("1")})
 	w.apply(w.gitSource(repository))
-	w.awaitApplied("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "app", revision)
+	w.awaitApplied(kustomization, "app", revision)
 	w.startController()
 	w.awaitRevisions("web", 1)
 
-	harness.Later(t)
+	harness.Later(w.t)
 	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("2")})
 	w.flux("reconcile", "kustomization", "app", "--with-source")
 	w.awaitRevisions("web", 2)
+	value := w.value("web")
+	g.Expect(value).NotTo(BeEmpty())
+
+	harness.Later(w.t)
+	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("3"), "deploy/web.yaml": web("2")})
+	w.flux("reconcile", "kustomization", "app", "--with-source")
+	w.awaitRevisions("web", 3)
 	for range rounds {
 		w.flux("reconcile", "kustomization", "app")
 	}
-	w.expectRevisions("web", 2)
+	w.expectRevisions("web", 3)
+	g.Expect(w.value("web")).To(Equal(value), "the new image's pods have the new configuration")
 
-	t.Log("another commit shows that the controller has looked at everything before")
-	harness.Later(t)
-	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("3")})
+	w.t.Log("another commit shows that the controller has looked at everything before")
+	harness.Later(w.t)
+	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("4")})
 	w.flux("reconcile", "kustomization", "app", "--with-source")
-	w.awaitRevisions("web", 3)
+	w.awaitRevisions("web", 4)
 }
 
 // repository makes a git repository with a first commit.
@@ -98,8 +117,21 @@ data:
 `, value)
 }
 
-// web is a Deployment that reads that ConfigMap and has opted in.
-const web = `
+// credentials is a Secret.
+func credentials(value string) string {
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Secret
+metadata:
+  name: credentials
+stringData:
+  value: %q
+`, value)
+}
+
+// web is a Deployment of this version that reads that ConfigMap, and that Secret if there is one, and has opted in.
+func web(version string) string {
+	return fmt.Sprintf(`
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -117,7 +149,9 @@ spec:
       terminationGracePeriodSeconds: 0
       containers:
         - name: app
-          image: reloader.test/none:1
+          image: reloader.test/none:%s
           envFrom:
             - configMapRef: {name: settings}
-`
+            - secretRef: {name: credentials, optional: true}
+`, version)
+}

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,6 +29,8 @@ import (
 type world struct {
 	t         *testing.T
 	namespace string
+	// kubeconfig is what the controller reaches the API server by, if not directly.
+	kubeconfig string
 }
 
 var namespaces atomic.Int64
@@ -50,7 +53,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) startController() *harness.Controller {
 	w.t.Helper()
 	c := harness.Launch{
-		Cluster: shared, Binary: reloader, Name: w.namespace, Namespace: w.namespace,
+		Cluster: shared, Binary: reloader, Name: w.namespace, Namespace: w.namespace, Kubeconfig: w.kubeconfig,
 		Flags: []string{"--settle-quiet=500ms", "--events-addr=" + shared.Flux().EventsAddress},
 	}.Start(w.t)
 	c.AwaitReady()
@@ -58,7 +61,7 @@ func (w *world) startController() *harness.Controller {
 	return c
 }
 
-// apply makes or changes objects in the test's namespace, as somebody with kubectl does.
+// apply makes or changes objects in the test's namespace, as somebody with kubectl does, whoever else applies them.
 func (w *world) apply(manifests string) {
 	w.t.Helper()
 	g := NewWithT(w.t)
@@ -71,7 +74,8 @@ func (w *world) apply(manifests string) {
 		}
 		g.Expect(err).NotTo(HaveOccurred())
 		object.SetNamespace(w.namespace)
-		g.Expect(admin.Apply(w.t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("e2e"))).To(Succeed())
+		g.Expect(admin.Apply(w.t.Context(), client.ApplyConfigurationFromUnstructured(object),
+			client.FieldOwner("e2e"), client.ForceOwnership)).To(Succeed())
 	}
 }
 
@@ -86,17 +90,16 @@ func (w *world) flux(args ...string) {
 }
 
 // awaitApplied waits until Flux has applied a revision and says that all is well with it.
-func (w *world) awaitApplied(apiVersion, kind, name, revision string) {
+func (w *world) awaitApplied(kind schema.GroupVersionKind, name, revision string) {
 	w.t.Helper()
 	NewWithT(w.t).Eventually(func() (string, error) {
 		object := &unstructured.Unstructured{}
-		object.SetAPIVersion(apiVersion)
-		object.SetKind(kind)
+		object.SetGroupVersionKind(kind)
 		if err := admin.Get(w.t.Context(), w.key(name), object); err != nil {
 			return "", err
 		}
 		return readiness(object)
-	}).Should(And(HavePrefix("True"), ContainSubstring(revision)), "%s %s", kind, name)
+	}).Should(And(HavePrefix("True"), ContainSubstring(revision)), "%s %s", kind.Kind, name)
 }
 
 // readiness is an object's condition Ready, as status and message; empty while it is that of an earlier generation.
@@ -144,25 +147,62 @@ func (w *world) revisions(name string) int {
 	}))
 }
 
+// setVersion changes the image of a Deployment, as somebody does by hand.
+func (w *world) setVersion(name, version string) {
+	w.t.Helper()
+	NewWithT(w.t).Eventually(func() error {
+		d := w.deployment(name)
+		d.Spec.Template.Spec.Containers[0].Image = "reloader.test/none:" + version
+		return admin.Update(w.t.Context(), d)
+	}).Should(Succeed())
+}
+
+// label gives a Deployment labels. That is no write that counts as one.
+func (w *world) label(name string, labels map[string]string) {
+	w.t.Helper()
+	d := w.deployment(name)
+	before := client.MergeFrom(d.DeepCopy())
+	d.Labels = labels
+	NewWithT(w.t).Expect(admin.Patch(w.t.Context(), d, before)).To(Succeed())
+}
+
+// awaitRollout waits until all pods of a Deployment are of its present template.
+func (w *world) awaitRollout(name string) {
+	w.t.Helper()
+	NewWithT(w.t).Eventually(func() bool { return harness.Complete(w.deployment(name)) }).Should(BeTrue(), "rollout of "+name)
+}
+
 // awaitRevisions waits until a Deployment has had so many revisions, its rollout is through, and the controller has on
 // record that its pods run with the present content. What returns to an earlier template has no revision of its own, but
 // is seen too: see expectRevisions.
 func (w *world) awaitRevisions(name string, n int) {
 	w.t.Helper()
-	g := NewWithT(w.t)
-	g.Eventually(func() int { return w.revisions(name) }).Should(BeNumerically(">=", n), "revisions of "+name)
-	g.Eventually(func() bool { return harness.Complete(w.deployment(name)) }).Should(BeTrue(), "rollout of "+name)
-	g.Eventually(func() (string, error) {
-		return harness.Record(w.t.Context(), admin, w.namespace, w.deployment(name).UID)
-	}).Should(harness.Proven(w.value(name)), "record of "+name)
-	w.expectRevisions(name, n)
+	w.awaitWrites(name, n, n)
 }
 
 // expectRevisions checks how many revisions a Deployment has ever had, and that each was written by one request: nobody
 // wrote anything else, nor took anything back.
 func (w *world) expectRevisions(name string, n int) {
 	w.t.Helper()
+	w.expectWrites(name, n, n)
+}
+
+// awaitWrites is awaitRevisions for a Deployment with other writes than those that made its revisions.
+func (w *world) awaitWrites(name string, revisions, writes int) {
+	w.t.Helper()
 	g := NewWithT(w.t)
-	g.Expect(w.revisions(name)).To(Equal(n), "revisions of "+name)
-	g.Expect(w.deployment(name).Generation).To(BeEquivalentTo(n), "writes of "+name)
+	g.Eventually(func() int { return w.revisions(name) }).Should(BeNumerically(">=", revisions), "revisions of "+name)
+	g.Eventually(func() int64 { return w.deployment(name).Generation }).Should(BeNumerically(">=", writes), "writes of "+name)
+	w.awaitRollout(name)
+	g.Eventually(func() (string, error) {
+		return harness.Record(w.t.Context(), admin, w.namespace, w.deployment(name).UID)
+	}).Should(harness.Proven(w.value(name)), "record of "+name)
+	w.expectWrites(name, revisions, writes)
+}
+
+func (w *world) expectWrites(name string, revisions, writes int) {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	g.Expect(w.revisions(name)).To(Equal(revisions), "revisions of "+name)
+	g.Expect(w.deployment(name).Generation).To(BeEquivalentTo(writes), "writes of "+name)
 }

@@ -5,17 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
-
-	. "github.com/onsi/gomega"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/flux-reloader/reloader/test/internal/harness"
 )
@@ -23,8 +14,7 @@ import (
 // laggingProxy stands between the controllers of a world and the API server. It can hold back what watches of Deployments
 // tell, and notes every write of one.
 type laggingProxy struct {
-	w       *world
-	forward *httputil.ReverseProxy
+	w *world
 
 	mu sync.Mutex
 	// gate is closed while watches flow.
@@ -38,41 +28,19 @@ type write struct {
 	code          int
 }
 
-// newLaggingProxy lets the controllers that are started from now on reach the API server through a proxy, which is the
-// controller to it.
+// newLaggingProxy lets the controllers that are started from now on reach the API server through a proxy.
 func newLaggingProxy(w *world) *laggingProxy {
 	w.t.Helper()
-	g := NewWithT(w.t)
-	direct, err := w.cluster.KubeconfigFor(harness.Identity(w.state), harness.Groups(w.state)...)
-	g.Expect(err).NotTo(HaveOccurred())
-	config, err := clientcmd.BuildConfigFromFlags("", direct)
-	g.Expect(err).NotTo(HaveOccurred())
-	transport, err := rest.TransportFor(config)
-	g.Expect(err).NotTo(HaveOccurred())
-	target, err := url.Parse(config.Host)
-	g.Expect(err).NotTo(HaveOccurred())
 	p := &laggingProxy{w: w, gate: make(chan struct{})}
 	close(p.gate)
-	p.forward = &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: transport, FlushInterval: -1, ModifyResponse: p.answered,
-	}
-	server := httptest.NewServer(p)
-	w.t.Cleanup(func() { p.release(); server.CloseClientConnections(); server.Close() })
-
-	const name = "proxy"
-	w.kubeconfig = filepath.Join(w.t.TempDir(), "kubeconfig")
-	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: server.URL}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name}},
-		CurrentContext: name,
-	}, w.kubeconfig)).To(Succeed())
+	w.kubeconfig = harness.Proxy{Cluster: w.cluster, Namespace: w.state, Handle: p.handle, Answered: p.answered}.Start(w.t)
+	w.t.Cleanup(p.release)
 	return p
 }
 
-func (p *laggingProxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
+func (p *laggingProxy) handle(forward http.Handler, response http.ResponseWriter, request *http.Request) {
 	if request.Method != http.MethodPatch || !strings.Contains(request.URL.Path, "/deployments/") {
-		p.forward.ServeHTTP(response, request)
+		forward.ServeHTTP(response, request)
 		return
 	}
 	body, err := io.ReadAll(request.Body)
@@ -86,7 +54,7 @@ func (p *laggingProxy) ServeHTTP(response http.ResponseWriter, request *http.Req
 	}
 	_ = json.Unmarshal(body, &sent) // the API server says so if it is no JSON
 	answer := &status{ResponseWriter: response}
-	p.forward.ServeHTTP(answer, request)
+	forward.ServeHTTP(answer, request)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.writes = append(p.writes, write{name: sent.Metadata.Name, version: sent.Metadata.ResourceVersion, code: answer.code})
