@@ -11,6 +11,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // What a commit changes is told to whom an Alert names, once, however often Flux reconciles.
@@ -31,6 +33,48 @@ func TestAnAlertTellsOfACommitOnce(t *testing.T) {
 	}
 }
 
+// A restart is told to whom an Alert on the Kustomization or the HelmRelease names, once, with what was restarted and why.
+func TestAnAlertTellsOfARestartOnce(t *testing.T) {
+	for name, kind := range map[string]string{"kustomization": "Kustomization", "helmrelease": "HelmRelease"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			inbox := newInbox(t)
+			w.apply(settings("1"))
+			w.begin(name)
+			w.apply(restartAlert(inbox.server.URL, kind))
+			w.startController()
+			w.awaitRevisions("web", 1)
+
+			var want []string
+			for i, value := range []string{"2", "3"} {
+				harness.Later(t)
+				w.apply(settings(value))
+				w.awaitRevisions("web", i+2)
+				want = append(want, fmt.Sprintf("%s/%s/app: restarted Deployment/web: ConfigMap/settings changed (value) of Deployment/%s/web",
+					kind, w.namespace, w.namespace))
+				NewWithT(t).Eventually(inbox.received).Should(Equal(want))
+			}
+			w.flux("reconcile", name, "app")
+			w.expectRevisions("web", 3)
+			NewWithT(t).Expect(inbox.received()).To(Equal(want))
+		})
+	}
+}
+
+// begin has the Deployment web applied by an owner of the kind.
+func (w *world) begin(resource string) {
+	w.t.Helper()
+	if resource == "helmrelease" {
+		w.publish(map[string]string{"web.yaml": web("{{ .Values.version }}")})
+		w.apply(release("1", ""))
+		w.awaitApplied(helmRelease, "app", "")
+		return
+	}
+	repository, revision := w.repository(map[string]string{"deploy/web.yaml": web("1")})
+	w.apply(w.gitSource(repository))
+	w.awaitApplied(kustomization, "app", revision)
+}
+
 // message is what notification-controller sends to a generic provider, as far as it matters here.
 type message struct {
 	InvolvedObject corev1.ObjectReference `json:"involvedObject"`
@@ -40,7 +84,14 @@ type message struct {
 
 func (m message) String() string {
 	o := m.InvolvedObject
-	return fmt.Sprintf("%s/%s/%s: %s in %s", o.Kind, o.Namespace, o.Name, m.Message, m.Metadata["revision"])
+	told := fmt.Sprintf("%s/%s/%s: %s", o.Kind, o.Namespace, o.Name, m.Message)
+	if revision := m.Metadata["revision"]; revision != "" {
+		told += " in " + revision
+	}
+	if workload := m.Metadata["workload"]; workload != "" {
+		told += " of " + workload
+	}
+	return told
 }
 
 // inbox takes messages of notification-controller.
@@ -95,4 +146,27 @@ spec:
     - {kind: Kustomization, name: app}
   inclusionList: [".* configured"]
 `, address)
+}
+
+// restartAlert sends to an address what Reloader tells of objects of the kind.
+func restartAlert(address, kind string) string {
+	return fmt.Sprintf(`
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Provider
+metadata:
+  name: inbox
+spec:
+  type: generic
+  address: %s
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Alert
+metadata:
+  name: restarts
+spec:
+  providerRef: {name: inbox}
+  eventSources:
+    - {kind: %s, name: "*"}
+  inclusionList: ["^restarted "]
+`, address, kind)
 }
