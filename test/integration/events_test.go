@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// listener stands for notification-controller.
+type listener struct {
+	server *httptest.Server
+	// answer answers a request, if there is one: it may take its time.
+	answer func(http.ResponseWriter)
+
+	mu       sync.Mutex
+	received []string
+}
+
+func newListener(t *testing.T, answer func(http.ResponseWriter)) *listener {
+	t.Helper()
+	l := &listener{answer: answer}
+	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var event struct {
+			InvolvedObject corev1.ObjectReference `json:"involvedObject"`
+			Severity       string                 `json:"severity"`
+			Message        string                 `json:"message"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&event)
+		l.mu.Lock()
+		l.received = append(l.received, fmt.Sprintf("%s %s/%s: %s", event.Severity, event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message))
+		l.mu.Unlock()
+		answer(w)
+	}))
+	t.Cleanup(l.server.Close)
+	return l
+}
+
+func (l *listener) messages() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string{}, l.received...)
+}
+
+// A notification-controller that is slow, that has heard it before or that is not there holds up nothing.
+func TestWhoIsToldHoldsUpNothing(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"slow":              func(http.ResponseWriter) { <-hang },
+		"heard it before":   func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
+		"not there":         nil,
+		"not in good order": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := NewWithT(t)
+			l := newListener(t, answer)
+			if answer == nil {
+				l.server.Close()
+			}
+			w.create(configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings")))
+			w.createMarker()
+			w.awaitRollout("web")
+			policy := w.policy("apps", `{workloads: [{kind: Deployment, name: web}]}`)
+			w.startController(quick, "--events-addr="+l.server.URL)
+			w.awaitRecord("web", marker)
+			policy.awaitReady()
+			for i := range 3 {
+				w.later()
+				w.setConfigMap("settings", "key", fmt.Sprint(i+1))
+				w.awaitRestart("web", i+1)
+				w.awaitRecord("web")
+			}
+			w.mark(1)
+			w.expectRestarts("web", 3)
+			if name == "heard it before" {
+				const told = "info ReloadPolicy/apps: restarted Deployment/web: ConfigMap/settings changed (key)"
+				g.Eventually(l.messages).Should(ContainElements(told, told, told))
+				g.Expect(l.messages()).To(HaveLen(4), "with the one about the policy itself, and nothing is repeated")
+			}
+		})
+	}
+}
