@@ -200,7 +200,8 @@ func (a *actor) gitops() {
 		return
 	}
 	name, source := a.workload(), []reference.Source{app, more}[a.r.Intn(2)]
-	data := map[string]string{"a": a.value()}
+	a.fresh++
+	data := map[string]string{"a": fmt.Sprint(a.fresh)} // an object that is made again never held it
 	if old := a.server.sources[source]; old != nil {
 		data = maps.Clone(old.data)
 		data["a"] = a.value()
@@ -412,7 +413,7 @@ func (a *actor) ask(name ledger.Workload, token string) {
 	if w == nil {
 		return
 	}
-	if _, granted := a.oracle.granted[w.uid][w.token]; granted && !a.shelf.handled(w.uid, w.token) {
+	if _, granted := a.oracle.granted[w.Workload][w.token]; granted && !a.shelf.handled(w.uid, w.token) {
 		return
 	}
 	if token != "" {
@@ -525,7 +526,7 @@ func (a *actor) loseLedger() {
 		for _, name := range a.server.names {
 			if w := a.server.wl[name]; w != nil {
 				a.oracle.forgiven[w.uid] = true
-				delete(a.oracle.granted, w.uid)
+				delete(a.oracle.granted, w.Workload)
 			}
 		}
 	}

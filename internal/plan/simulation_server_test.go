@@ -58,8 +58,12 @@ type apiFields struct {
 // changed is what the managed fields tell of the last write of the data.
 func (o *apiSource) changed() (at time.Time, manager string) {
 	for _, f := range o.fields {
-		if (f.root || len(f.keys) > 0) && f.at.After(at) {
+		switch {
+		case !f.root && len(f.keys) == 0:
+		case f.at.After(at):
 			at, manager = f.at, f.manager
+		case f.at.Equal(at) && f.manager != manager:
+			manager = ""
 		}
 	}
 	return at, manager

@@ -75,14 +75,18 @@ func marks(meta *metav1.ObjectMeta, annotations selection.Annotations, selected 
 }
 
 // lastDataWrite returns when, and by which field manager, an object's data was last written, as its managed fields tell.
-// It is evidence, not proof: a label-only write by the data's manager moves the time, the removal of a key does not.
+// It is evidence, not proof: a label-only write by the data's manager moves the time, the removal of a key does not. The
+// manager is empty if several wrote within that second: any of them may have been the last.
 func lastDataWrite(fields []metav1.ManagedFieldsEntry) (at time.Time, manager string) {
 	for _, entry := range fields {
 		if entry.Time == nil || !ownsData(entry.FieldsV1) {
 			continue
 		}
-		if t := entry.Time.UTC(); t.After(at) {
+		switch t := entry.Time.UTC(); {
+		case t.After(at):
 			at, manager = t, entry.Manager
+		case t.Equal(at) && entry.Manager != manager:
+			manager = ""
 		}
 	}
 	return at, manager

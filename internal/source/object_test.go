@@ -137,6 +137,15 @@ func TestLastDataWrite(t *testing.T) {
 		"the later of two": {
 			[]metav1.ManagedFieldsEntry{wrote("b", "f:data", later), wrote("a", "f:data", clock)}, later, "b",
 		},
+		"two in one second": {
+			[]metav1.ManagedFieldsEntry{wrote("a", "f:data", clock), wrote("b", "f:data", clock)}, clock, "",
+		},
+		"two in one second, and one before": {
+			[]metav1.ManagedFieldsEntry{wrote("a", "f:data", later), wrote("c", "f:data", clock), wrote("b", "f:data", later)}, later, "",
+		},
+		"one twice in one second": {
+			[]metav1.ManagedFieldsEntry{wrote("a", "f:data", clock), wrote("a", "f:binaryData", clock)}, clock, "a",
+		},
 		"the later of two, the other way round": {
 			[]metav1.ManagedFieldsEntry{wrote("a", "f:data", clock), wrote("b", "f:data", later)}, later, "b",
 		},

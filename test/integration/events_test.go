@@ -15,16 +15,16 @@ import (
 // listener stands for notification-controller.
 type listener struct {
 	server *httptest.Server
-	// answer answers a request, if there is one: it may take its time.
-	answer func(http.ResponseWriter)
+	// ended is closed with the test: what takes its time to answer does until then.
+	ended chan struct{}
 
 	mu       sync.Mutex
 	received []string
 }
 
-func newListener(t *testing.T, answer func(http.ResponseWriter)) *listener {
+func newListener(t *testing.T, answer func(http.ResponseWriter, <-chan struct{})) *listener {
 	t.Helper()
-	l := &listener{answer: answer}
+	l := &listener{ended: make(chan struct{})}
 	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var event struct {
 			InvolvedObject corev1.ObjectReference `json:"involvedObject"`
@@ -35,9 +35,9 @@ func newListener(t *testing.T, answer func(http.ResponseWriter)) *listener {
 		l.mu.Lock()
 		l.received = append(l.received, fmt.Sprintf("%s %s/%s: %s", event.Severity, event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message))
 		l.mu.Unlock()
-		answer(w)
+		answer(w, l.ended)
 	}))
-	t.Cleanup(l.server.Close)
+	t.Cleanup(func() { close(l.ended); l.server.Close() })
 	return l
 }
 
@@ -49,13 +49,11 @@ func (l *listener) messages() []string {
 
 // A notification-controller that is slow, that has heard it before or that is not there holds up nothing.
 func TestWhoIsToldHoldsUpNothing(t *testing.T) {
-	hang := make(chan struct{})
-	t.Cleanup(func() { close(hang) })
-	for name, answer := range map[string]func(http.ResponseWriter){
-		"slow":              func(http.ResponseWriter) { <-hang },
-		"heard it before":   func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
+	for name, answer := range map[string]func(http.ResponseWriter, <-chan struct{}){
+		"slow":              func(_ http.ResponseWriter, ended <-chan struct{}) { <-ended },
+		"heard it before":   func(w http.ResponseWriter, _ <-chan struct{}) { w.WriteHeader(http.StatusTooManyRequests) },
 		"not there":         nil,
-		"not in good order": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"not in good order": func(w http.ResponseWriter, _ <-chan struct{}) { w.WriteHeader(http.StatusInternalServerError) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
