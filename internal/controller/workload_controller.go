@@ -162,6 +162,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 	in.Policy = r.policyFor(in.Selection.Asked, t.governing)
 	if in.Selection.Selected {
 		in.Hold = r.heldBy(w, t.governing, now)
+		in.OwnerApply = r.owners.Apply(w.Owners)
 	} else {
 		r.holds.forget(w.Workload)
 	}

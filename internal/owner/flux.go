@@ -7,6 +7,7 @@
 package owner
 
 import (
+	"encoding/json"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -118,8 +119,9 @@ type object struct {
 	uid             types.UID
 	resourceVersion string
 	state           state
-	// owners are the Flux objects that apply this one.
+	// owners are the Flux objects that apply this one; by is who did it, and when.
 	owners []plan.Owner
+	by     plan.Apply
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.
@@ -136,7 +138,33 @@ func keep(kind string) func(any) any {
 		}
 		return &object{
 			name: plan.Owner{Kind: kind, Namespace: o.Namespace, Name: o.Name}, uid: o.UID, resourceVersion: o.ResourceVersion,
-			state: stateOf(o), owners: Of(o.Labels),
+			state: stateOf(o), owners: Of(o.Labels), by: applier(o.ManagedFields),
 		}
 	}
+}
+
+// applier is the Flux or Helm manager that applies an object's spec. Flux's controllers also own some of the metadata of
+// objects that they only work for.
+func applier(fields []metav1.ManagedFieldsEntry) plan.Apply {
+	for _, entry := range fields {
+		if !plan.AppliesInOrder(entry.Manager) || !ownsSpec(entry.FieldsV1) {
+			continue
+		}
+		by := plan.Apply{Manager: entry.Manager}
+		if entry.Time != nil {
+			by.At = entry.Time.UTC()
+		}
+		return by
+	}
+	return plan.Apply{}
+}
+
+func ownsSpec(fields *metav1.FieldsV1) bool {
+	if fields == nil {
+		return false
+	}
+	var owned struct {
+		Spec json.RawMessage `json:"f:spec"`
+	}
+	return json.Unmarshal(fields.GetRawBytes(), &owned) == nil && owned.Spec != nil
 }

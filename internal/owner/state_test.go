@@ -3,6 +3,7 @@ package owner
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -118,6 +119,38 @@ func TestOf(t *testing.T) {
 	}
 	if text := apps.String(); text != "Kustomization/flux-system/apps" {
 		t.Errorf("written as %q", text)
+	}
+}
+
+func TestApplier(t *testing.T) {
+	const (
+		kustomize = `{"manager":"kustomize-controller","operation":"Apply","time":"2026-05-04T12:00:00Z","fieldsV1":{"f:metadata":{},"f:spec":{"f:values":{}}}}`
+		timeless  = `{"manager":"kustomize-controller","operation":"Apply","fieldsV1":{"f:spec":{}}}`
+		finalizer = `{"manager":"helm-controller","operation":"Update","time":"2026-05-04T13:00:00Z","fieldsV1":{"f:metadata":{"f:finalizers":{}}}}`
+		status    = `{"manager":"helm-controller","operation":"Update","subresource":"status","time":"2026-05-04T13:00:00Z","fieldsV1":{"f:status":{}}}`
+		suspends  = `{"manager":"flux","operation":"Update","time":"2026-05-04T13:00:00Z","fieldsV1":{"f:spec":{"f:suspend":{}}}}`
+		fieldless = `{"manager":"kustomize-controller","operation":"Apply","time":"2026-05-04T13:00:00Z"}`
+	)
+	at := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		fields string
+		want   plan.Apply
+	}{
+		"nobody":                        {``, plan.Apply{}},
+		"one":                           {kustomize, plan.Apply{Manager: "kustomize-controller", At: at}},
+		"one among others":              {finalizer + `,` + suspends + `,` + fieldless + `,` + kustomize + `,` + status, plan.Apply{Manager: "kustomize-controller", At: at}},
+		"at a time that is not known":   {timeless, plan.Apply{Manager: "kustomize-controller"}},
+		"somebody else":                 {suspends, plan.Apply{}},
+		"its own controller does not":   {finalizer + `,` + status, plan.Apply{}},
+		"an entry that says too little": {fieldless, plan.Apply{}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := decode(t, `{"metadata":{"managedFields":[`+test.fields+`]}}`)
+			if diff := cmp.Diff(test.want, applier(o.ManagedFields)); diff != "" {
+				t.Errorf("applier (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -118,6 +118,16 @@ func (s *Store) Ref(owners []plan.Owner) (corev1.ObjectReference, bool) {
 	}, true
 }
 
+// Apply is who applies the nearest owner that exists, for the order in which things were applied; zero if nobody is known
+// to, or there is no owner.
+func (s *Store) Apply(owners []plan.Owner) plan.Apply {
+	chain := s.chain(owners)
+	if len(chain) == 0 {
+		return plan.Apply{}
+	}
+	return chain[0].by
+}
+
 // Refused is the number of watches that the API server forbids. Kinds that it does not serve are none: it need not run
 // Flux.
 func (s *Store) Refused() int {

@@ -272,3 +272,25 @@ func TestRefIsTheNearestThatExists(t *testing.T) {
 		t.Error("nobody's owner is found")
 	}
 }
+
+func TestWhoAppliesTheNearestOwner(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	s.install()
+	at := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	s.set(release, apps, map[string]any{"metadata": map[string]any{"managedFields": []any{map[string]any{
+		"manager": "kustomize-controller", "operation": "Apply", "time": at.Format(time.RFC3339),
+		"fieldsV1": map[string]any{"f:spec": map[string]any{}},
+	}}}})
+	s.set(apps, "", done)
+	f := start(t, s, watch.AllNamespaces())
+	want := plan.Apply{Manager: "kustomize-controller", At: at}
+	if diff := cmp.Diff(want, f.Apply(slices.Concat(named("HelmRelease/apps/gone"), named(release), named(apps)))); diff != "" {
+		t.Errorf("of a release (-want +got):\n%s", diff)
+	}
+	for _, owners := range [][]plan.Owner{named(apps), named("HelmRelease/apps/gone"), nil} {
+		if got := f.Apply(owners); got != (plan.Apply{}) {
+			t.Errorf("of %v: %v", owners, got)
+		}
+	}
+}

@@ -96,7 +96,9 @@ type Input struct {
 	// Rollout is what the API server says of the pods; nil unless an earlier decision asked for it.
 	Rollout *Rollout
 	Hold    *Hold
-	Policy  Policy
+	// OwnerApply is who applies the nearest of the workload's owners; zero if nobody is known to.
+	OwnerApply Apply
+	Policy     Policy
 
 	// Began is when this process began to decide, on the controller's clock.
 	Began time.Time

@@ -141,6 +141,10 @@ func TestTies(t *testing.T) {
 		s.proven().wrote(tls, "crt", "B").template().rolledOut().later(120)
 		s.born, s.pods[0].Created, s.in.Workload.Applied = at(born), at(created), at(born)
 	}
+	// released makes the workload one of a release that somebody applied at that second.
+	released := func(s *scenario, manager string, second int) {
+		s.in.Workload.Manager, s.in.OwnerApply = "helm-controller", plan.Apply{Manager: manager, At: at(second)}
+	}
 	table{{
 		name: "same manager", reason: "Flux applies configuration first",
 		given: func(s *scenario) { applied(s, 600, 600) }, want: fresh,
@@ -211,6 +215,37 @@ func TestTies(t *testing.T) {
 		given: func(s *scenario) {
 			applied(s, 600, 600)
 			s.edit(tls, func(o *plan.Source) { o.Timing = plan.Inexact })
+		},
+		want: stale,
+	}, {
+		name: "manager of the owner", reason: "Flux applies configuration before the release that the workload follows",
+		given: func(s *scenario) { applied(s, 600, 600); released(s, "kustomize-controller", 600) }, want: fresh,
+	}, {
+		name: "manager of the owner, all a second later", reason: "it followed a release that was applied after the configuration",
+		given: func(s *scenario) { applied(s, 601, 601); released(s, "kustomize-controller", 601) }, want: fresh,
+	}, {
+		name: "manager of the owner, which it left as it is", reason: "the release was upgraded for another reason, before or after",
+		given: func(s *scenario) { applied(s, 600, 600); released(s, "kustomize-controller", 599) }, want: stale,
+	}, {
+		name: "manager of the owner, workload before", reason: "the upgrade was over when configuration was applied",
+		given: func(s *scenario) { applied(s, 599, 600); released(s, "kustomize-controller", 600) }, want: stale,
+	}, {
+		name: "manager of the owner, template changed by another", reason: "the apply of the owner rolled nothing out",
+		given: func(s *scenario) {
+			applied(s, 600, 600)
+			released(s, "kustomize-controller", 600)
+			s.in.Workload.Applied = at(-1800)
+		},
+		want: stale,
+	}, {
+		name: "owner applied by another manager", reason: "which of the two was first is not known",
+		given: func(s *scenario) { applied(s, 600, 600); released(s, "helm", 600) }, want: stale,
+	}, {
+		name: "manager unknown, and the owner's", reason: "two unknown managers are not one",
+		given: func(s *scenario) {
+			applied(s, 600, 600)
+			released(s, "", 600)
+			s.edit(tls, func(o *plan.Source) { o.Manager = "" })
 		},
 		want: stale,
 	}, {

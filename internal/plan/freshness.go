@@ -72,15 +72,20 @@ func before(pod Pod, t time.Time) bool {
 
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
 // configuration and the workload. Those who apply both apply configuration first. That they applied the workload then is
-// asked for because a restart, ours or another's, makes revisions too.
+// asked for because a restart, ours or another's, makes revisions too. What they apply last are Flux's own objects: if that
+// is the workload's owner, the workload follows.
 func (d *decider) tied(pod Pod, f finding) bool {
 	t := f.since
 	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
 		return true
 	}
 	within := func(at time.Time) bool { return !at.Before(t) && at.Sub(t) <= grain }
-	return d.in.Rollout != nil && pod.Current && within(d.in.Rollout.Born) && within(d.in.Workload.Applied) &&
-		f.seen.Manager != "" && f.seen.Manager == d.in.Workload.Manager && f.seen.Changed.Equal(t)
+	if d.in.Rollout == nil || !pod.Current || !within(d.in.Rollout.Born) || !within(d.in.Workload.Applied) ||
+		f.seen.Manager == "" || !f.seen.Changed.Equal(t) {
+		return false
+	}
+	by := d.in.OwnerApply
+	return f.seen.Manager == d.in.Workload.Manager || f.seen.Manager == by.Manager && within(by.At)
 }
 
 // allFresh reports whether every active pod is fresh.

@@ -69,6 +69,24 @@ type Owner struct {
 // String is "Kustomization/flux-system/apps".
 func (o Owner) String() string { return o.Kind + "/" + o.Namespace + "/" + o.Name }
 
+// Apply is what the API server tells of who applies an object.
+type Apply struct {
+	// Manager is the Flux or Helm field manager that does; empty if there is none.
+	Manager string
+	// At is when it last changed something of the object, by the API server's clock; zero if unknown.
+	At time.Time
+}
+
+// AppliesInOrder reports whether a field manager is Flux's or Helm's. These apply configuration before workloads, and
+// those before Flux's own objects.
+func AppliesInOrder(manager string) bool {
+	switch manager {
+	case "kustomize-controller", "helm-controller", "helm":
+		return true
+	}
+	return false
+}
+
 // State tells whether a source exists.
 type State int
 

@@ -99,16 +99,13 @@ func templateDigest(template *corev1.PodTemplateSpec, key digest.Key) digest.Dig
 // workload. These apply configuration before workloads.
 func applier(fields []metav1.ManagedFieldsEntry) (manager string, applied time.Time) {
 	for _, entry := range fields {
-		switch entry.Manager {
-		case "kustomize-controller", "helm-controller", "helm":
-			if !ownsTemplate(entry.FieldsV1) {
-				continue
-			}
-			if entry.Time != nil {
-				applied = entry.Time.UTC()
-			}
-			return entry.Manager, applied
+		if !plan.AppliesInOrder(entry.Manager) || !ownsTemplate(entry.FieldsV1) {
+			continue
 		}
+		if entry.Time != nil {
+			applied = entry.Time.UTC()
+		}
+		return entry.Manager, applied
 	}
 	return "", time.Time{}
 }

@@ -54,6 +54,29 @@ func (w *world) expectOneRolloutAnUpgrade() {
 	w.awaitRevisions("web", 4)
 }
 
+// One commit may change what a Kustomization applies itself and what a HelmRelease of it does. That is one rollout too,
+// although nobody but both applied it, within a second or two.
+func TestACommitForTwoOwnersRestartsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.publish(map[string]string{"web.yaml": web("{{ .Values.version }}")})
+	repository, revision := w.repository(map[string]string{"deploy/settings.yaml": settings("1"), "deploy/release.yaml": release("1", "")})
+	w.apply(w.gitSource(repository))
+	w.awaitApplied(kustomization, "app", revision)
+	w.startController()
+	w.awaitRevisions("web", 1)
+
+	harness.Later(t)
+	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("2"), "deploy/release.yaml": release("2", "")})
+	w.flux("reconcile", "kustomization", "app", "--with-source")
+	w.awaitRevisions("web", 2)
+	NewWithT(t).Expect(w.value("web")).To(BeEmpty(), "the new image's pods have the new configuration")
+
+	harness.Later(t)
+	w.commit(repository, map[string]string{"deploy/settings.yaml": settings("3")})
+	w.flux("reconcile", "kustomization", "app", "--with-source")
+	w.awaitRevisions("web", 3)
+}
+
 // publish makes a chart of these templates, for releases of the test's namespace.
 func (w *world) publish(templates map[string]string) {
 	w.t.Helper()
