@@ -413,7 +413,7 @@ func (a *actor) ask(name ledger.Workload, token string) {
 	if w == nil {
 		return
 	}
-	if _, granted := a.oracle.granted[w.Workload][w.token]; granted && !a.shelf.handled(w.uid, w.token) {
+	if _, granted := a.oracle.granted[w.uid][w.token]; granted && !a.shelf.handled(w.uid, w.token) {
 		return
 	}
 	if token != "" {
@@ -526,7 +526,7 @@ func (a *actor) loseLedger() {
 		for _, name := range a.server.names {
 			if w := a.server.wl[name]; w != nil {
 				a.oracle.forgiven[w.uid] = true
-				delete(a.oracle.granted, w.Workload)
+				delete(a.oracle.granted, w.uid)
 			}
 		}
 	}

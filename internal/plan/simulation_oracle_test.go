@@ -24,7 +24,9 @@ type oracle struct {
 	applied map[types.UID]string
 	// granted counts the restarts of a workload for each token by which somebody asked for one; those of a leader that does
 	// not know that another leads are there, and do not count.
-	granted map[ledger.Workload]map[string]int
+	granted map[types.UID]map[string]int
+	// ever are the same by name: what takes a workload's place, around its pods, takes over its record.
+	ever map[ledger.Workload]map[string]bool
 	// tookBack are workloads of which somebody removed a value of ours, edits when somebody changed the template last.
 	tookBack map[types.UID]bool
 	edits    map[types.UID]time.Time
@@ -45,7 +47,7 @@ type oracle struct {
 func newOracle(s *simulation) *oracle {
 	return &oracle{
 		simulation: s, views: map[types.UID]map[reference.Source]int{}, forgiven: map[types.UID]bool{},
-		applied: map[types.UID]string{}, granted: map[ledger.Workload]map[string]int{},
+		applied: map[types.UID]string{}, granted: map[types.UID]map[string]int{}, ever: map[ledger.Workload]map[string]bool{},
 		tookBack: map[types.UID]bool{}, edits: map[types.UID]time.Time{}, reshaped: map[types.UID]bool{},
 		assumed:  map[*apiPod]map[reference.Source][]digest.Content{},
 		unlooked: map[types.UID]map[reference.Source]period{},
@@ -106,7 +108,7 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	o.adopts(in, e)
-	if _, granted := o.granted[e.Workload][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
+	if granted := o.ever[e.Workload][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
 		o.fail("request lost", "%s counts as restarted for %q, and was not", e.Workload.Short(), e.Token)
 	}
 	for source, now := range e.Sources {
@@ -331,14 +333,18 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 // grants counts a restart that somebody asked for: there is one a token.
 func (o *oracle) grants(p *process, in plan.Input, token string) {
 	w := in.Workload
-	if o.granted[w.Workload] == nil {
-		o.granted[w.Workload] = map[string]int{}
+	if o.granted[w.UID] == nil {
+		o.granted[w.UID] = map[string]int{}
 	}
-	times := o.granted[w.Workload][token]
+	if o.ever[w.Workload] == nil {
+		o.ever[w.Workload] = map[string]bool{}
+	}
+	o.ever[w.Workload][token] = true
+	times := o.granted[w.UID][token]
 	if o.leader == p {
 		times++
 	}
-	if o.granted[w.Workload][token] = times; times > 1 && o.leader == p && !o.excused(in) {
+	if o.granted[w.UID][token] = times; times > 1 && o.leader == p && !o.excused(in) {
 		o.fail("asked once", "%s was restarted again for %q", w.Short(), token)
 	}
 }
