@@ -68,9 +68,9 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s: invalid value %q: %s", p.Field, p.Value, p.Detail)
 }
 
-// Compile reads a ReloadPolicy for a controller that runs in this namespace. The policy can be used whatever the problems,
-// which come in the order of the spec's fields.
-func Compile(object *v1alpha1.ReloadPolicy, controllerNamespace string) (Policy, []Problem) {
+// Compile reads a ReloadPolicy. Only policies of the trusted namespace, the controller's, may select other namespaces; none
+// if that is empty. The policy can be used whatever the problems, which come in the order of the spec's fields.
+func Compile(object *v1alpha1.ReloadPolicy, trusted string) (Policy, []Problem) {
 	c := compiler{}
 	spec := &object.Spec
 	p := Policy{
@@ -80,7 +80,7 @@ func Compile(object *v1alpha1.ReloadPolicy, controllerNamespace string) (Policy,
 		everySource:   len(spec.Sources) == 0,
 	}
 	p.Settings = c.settings(spec)
-	p.scope = c.scope(p.Namespace, spec.NamespaceSelector, controllerNamespace)
+	p.scope = c.scope(p.Namespace, spec.NamespaceSelector, trusted)
 	for i := range spec.Workloads {
 		if rule, ok := c.workload(fmt.Sprintf("spec.workloads[%d]", i), &spec.Workloads[i]); ok {
 			p.workloads = append(p.workloads, rule)

@@ -170,6 +170,22 @@ func TestUnreadableNamespaces(t *testing.T) {
 	}
 }
 
+// Where no policy may select other namespaces, one of the controller's namespace is denied as well, and one that selects by
+// no labels is as ever.
+func TestNobodyIsTrusted(t *testing.T) {
+	denied, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: &metav1.LabelSelector{}}), "")
+	if len(problems) != 1 || problems[0].Reason != v1alpha1.AccessDeniedReason || problems[0].Field != "spec.namespaceSelector" {
+		t.Errorf("problems: %v", problems)
+	}
+	if denied.Selects(deployment("a", "web")) || denied.Selects(deployment(system, "web")) {
+		t.Error("a policy that is denied selects")
+	}
+	own, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{}), "")
+	if len(problems) != 0 || !own.Selects(deployment(system, "web")) {
+		t.Errorf("a policy of its own namespace does not select there; problems: %v", problems)
+	}
+}
+
 func settle(quiet, most time.Duration) *v1alpha1.Settle {
 	return &v1alpha1.Settle{Quiet: &metav1.Duration{Duration: quiet}, Max: &metav1.Duration{Duration: most}}
 }

@@ -57,18 +57,19 @@ func (c *compiler) workload(field string, from *v1alpha1.WorkloadSelector) (rule
 	return rule, ok
 }
 
-// scope is the policy's own namespace, or those that the selector selects if this is the controller's namespace.
-func (c *compiler) scope(own string, from *metav1.LabelSelector, controllers string) func(string, labels.Set) bool {
+// scope is the policy's own namespace, or those that the selector selects if this is the trusted one.
+func (c *compiler) scope(own string, from *metav1.LabelSelector, trusted string) func(string, labels.Set) bool {
 	const field = "spec.namespaceSelector"
 	nowhere := func(string, labels.Set) bool { return false }
 	switch {
 	case from == nil:
 		return func(namespace string, _ labels.Set) bool { return namespace == own }
-	case own != controllers:
-		c.problems = append(c.problems, Problem{
-			Reason: v1alpha1.AccessDeniedReason, Field: field,
-			Detail: "only policies in the controller's namespace may select other namespaces",
-		})
+	case own != trusted:
+		detail := "only policies in the controller's namespace may select other namespaces"
+		if trusted == "" {
+			detail = "no policy may select other namespaces, as the controller runs with --no-cross-namespace-refs"
+		}
+		c.problems = append(c.problems, Problem{Reason: v1alpha1.AccessDeniedReason, Field: field, Detail: detail})
 		return nowhere
 	}
 	selector, err := metav1.LabelSelectorAsSelector(from)

@@ -29,7 +29,7 @@ func (o *object) says(other *object) bool {
 }
 
 // keep compiles a policy and lets go of its managed fields; what it made before it returns as it is.
-func keep(controllerNamespace string) func(any) any {
+func keep(trusted string) func(any) any {
 	return func(from any) any {
 		p, ok := from.(*v1alpha1.ReloadPolicy)
 		if !ok {
@@ -37,7 +37,7 @@ func keep(controllerNamespace string) func(any) any {
 		}
 		p.ManagedFields = nil
 		p.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind))
-		compiled, problems := policy.Compile(p, controllerNamespace)
+		compiled, problems := policy.Compile(p, trusted)
 		return &object{policy: p, compiled: &compiled, problems: problems}
 	}
 }
@@ -109,16 +109,21 @@ func (s *Store) hold(o *object) (before, after *object, served bool) {
 	return before, o, s.served
 }
 
-// setServed notes whether the API server serves policies. If it does not any more, what was known of them counts for
-// nothing; once it does again, that is the best there is until it lists them.
+// setServed notes whether the API server serves policies, and says so. If it does not any more, what was known of them
+// counts for nothing; once it does again, that is the best there is until it lists them.
 func (s *Store) setServed(served bool) {
 	s.mu.Lock()
-	changes := s.served != served
-	s.served = served
+	known, changes := s.asked, s.served != served
+	s.asked, s.served = true, served
 	all := s.compiled()
 	s.mu.Unlock()
-	if !changes {
+	switch {
+	case known && !changes:
 		return
+	case served:
+		s.options.Log.Info("ReloadPolicies are installed: they say how the workloads that they select are restarted")
+	default:
+		s.options.Log.Info("ReloadPolicies are not installed: annotations and flags alone say what is restarted")
 	}
 	for _, p := range all {
 		if served {

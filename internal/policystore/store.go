@@ -26,6 +26,8 @@ type Options struct {
 	Scope watch.Scope
 	// Namespace is the controller's own. Its policies are watched whatever the scope, since they may select other namespaces.
 	Namespace string
+	// NoCrossNamespaceRefs refuses policies that select other namespaces, also there.
+	NoCrossNamespaceRefs bool
 	// Client makes a client for watches of a kind that the scheme knows.
 	Client func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
 	// Changed is told of every policy that is there from now on (before is nil), that is another (its spec changed, or it
@@ -41,6 +43,8 @@ type Store struct {
 	options Options
 
 	mu sync.RWMutex
+	// asked is whether the API server has said if it serves policies.
+	asked bool
 	// served is whether the API server serves policies, as far as it has said. While it does not, those that are held count
 	// for nothing.
 	served bool
@@ -62,9 +66,13 @@ func New(options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)
 	}
+	trusted := options.Namespace
+	if options.NoCrossNamespaceRefs {
+		trusted = ""
+	}
 	informers, err := watch.New(options.Log, options.Scope.With(options.Namespace), watch.Resource{
 		Name: resource, Client: client, Codec: runtime.NewParameterCodec(scheme), Object: &v1alpha1.ReloadPolicy{},
-		Keep: keep(options.Namespace), Served: s.setServed,
+		Keep: keep(trusted), Served: s.setServed,
 	}, s)
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)
