@@ -93,6 +93,7 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 	gauge(refusedDescription(), t.watches.sources.Refused(), "sources")
 	gauge(refusedDescription(), t.watches.workloads.Refused(), "workloads")
 	gauge(refusedDescription(), t.watches.owners.Refused(), "owners")
+	gauge(refusedDescription(), t.watches.policies.Refused(), "policies")
 }
 
 func sourcesDescription() *prometheus.Desc {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,8 +25,14 @@ type policies struct {
 
 	mu sync.Mutex
 	by map[policy.Name]*round
-	// of is the policy that governed each workload when it was last looked at.
-	of map[ledger.Workload]policy.Name
+	// of is what governed each workload when it was last looked at.
+	of map[ledger.Workload]standing
+}
+
+// standing is by which policy a workload is governed, and which others select it.
+type standing struct {
+	governing policy.Name
+	shadowed  []policy.Name
 }
 
 // round is the comparison of everything that one policy selects, and what came of it.
@@ -38,45 +45,51 @@ type round struct {
 	next time.Time
 	// awaited are the workloads that have not been looked at since it was begun.
 	awaited map[ledger.Workload]bool
-	// shadowed is by which other policies how many selected workloads are governed.
-	shadowed map[policy.Name]int
+	// complete is whether all were looked at once: until then, the status that is stored tells more.
+	complete bool
+	// shadowed are the selected workloads that another policy governs, and which one.
+	shadowed map[ledger.Workload]policy.Name
 	tally    *policy.Tally
 
 	// written is the policy as it was written last, and when: the cache may show an older one.
 	written   *v1alpha1.ReloadPolicy
 	writtenAt time.Time
-	// told is the reason of the Ready condition that was told last.
+	// told is what was told last of the Ready condition.
 	told string
 }
 
 func newPolicies(feed *feed[policy.Name], now func() time.Time) *policies {
-	return &policies{feed: feed, now: now, by: map[policy.Name]*round{}, of: map[ledger.Workload]policy.Name{}}
+	return &policies{feed: feed, now: now, by: map[policy.Name]*round{}, of: map[ledger.Workload]standing{}}
 }
 
-// note takes down what was decided about a workload, and by which policy it is governed; nil for none.
-func (p *policies) note(w ledger.Workload, governing *policy.Policy, o policy.Outcome) {
+// note takes down what was decided about a workload, by which policy it is governed, nil for none, and which others
+// select it.
+func (p *policies) note(w ledger.Workload, governing *policy.Policy, shadowed []policy.Name, o policy.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, was := p.of[w]; was && (governing == nil || governing.Name != before) {
-		p.leaves(w, before)
+	var by policy.Name
+	if governing != nil {
+		by = governing.Name
+	}
+	p.stands(w, standing{by, shadowed})
+	if r := p.by[by]; r != nil && r.tally.Note(w, o, p.now()) {
+		p.changed(by, r)
 	}
 	p.seen(w)
-	if governing == nil {
-		return
-	}
-	p.of[w] = governing.Name
-	if r := p.by[governing.Name]; r != nil && r.tally.Note(w, o, p.now()) {
-		p.changed(governing.Name, r)
-	}
 }
 
 // gone takes down that a workload does not exist any more.
 func (p *policies) gone(w ledger.Workload) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, was := p.of[w]; was {
-		p.leaves(w, before)
-	}
+	p.stands(w, standing{})
+	p.seen(w)
+}
+
+// unseen takes down that a workload cannot be looked at for now. Nobody waits for it.
+func (p *policies) unseen(w ledger.Workload) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.seen(w)
 }
 
@@ -93,11 +106,29 @@ func (p *policies) restarted(w ledger.Workload, governing *policy.Policy, cause 
 	}
 }
 
-func (p *policies) leaves(w ledger.Workload, name policy.Name) {
-	delete(p.of, w)
-	if r := p.by[name]; r != nil && r.tally.Drop(w) {
-		p.changed(name, r)
+// stands takes down what a workload's policies are, also with those that it had before.
+func (p *policies) stands(w ledger.Workload, now standing) {
+	before := p.of[w]
+	if r := p.by[before.governing]; r != nil && before.governing != now.governing && r.tally.Drop(w) {
+		p.changed(before.governing, r)
 	}
+	for _, name := range before.shadowed {
+		if r := p.by[name]; r != nil && !slices.Contains(now.shadowed, name) {
+			delete(r.shadowed, w)
+			p.changed(name, r)
+		}
+	}
+	for _, name := range now.shadowed {
+		if r := p.by[name]; r != nil && r.shadowed[w] != now.governing {
+			r.shadowed[w] = now.governing
+			p.changed(name, r)
+		}
+	}
+	if now.governing == (policy.Name{}) {
+		delete(p.of, w)
+		return
+	}
+	p.of[w] = now
 }
 
 // seen ends the wait of every round for a workload.
@@ -107,6 +138,7 @@ func (p *policies) seen(w ledger.Workload) {
 			continue
 		}
 		if delete(r.awaited, w); len(r.awaited) == 0 {
+			r.complete = true
 			p.changed(name, r)
 		}
 	}
@@ -124,7 +156,8 @@ func (p *policies) round(object *v1alpha1.ReloadPolicy) *round {
 	defer p.mu.Unlock()
 	r := p.by[name]
 	if r == nil || r.uid != object.UID {
-		r = &round{uid: object.UID, tally: policy.NewTally(object.Status.History)}
+		r = &round{uid: object.UID, shadowed: map[ledger.Workload]policy.Name{}, tally: policy.NewTally(object.Status.History)}
+		_, r.told = readyEvent(object)
 		p.by[name] = r
 	}
 	return r
@@ -136,9 +169,9 @@ func (p *policies) forget(name policy.Name) []ledger.Workload {
 	defer p.mu.Unlock()
 	delete(p.by, name)
 	var governed []ledger.Workload
-	for w, by := range p.of {
-		if by == name {
-			delete(p.of, w)
+	for w, s := range p.of {
+		if s.governing == name {
+			p.of[w] = standing{shadowed: s.shadowed} // who may take over
 			governed = append(governed, w)
 		}
 	}
@@ -146,37 +179,48 @@ func (p *policies) forget(name policy.Name) []ledger.Workload {
 }
 
 // begin starts a round: these workloads are awaited. It returns all that have to be looked at, with those that the policy
-// governed before.
-func (p *policies) begin(r *round, of policy.Name, awaited map[ledger.Workload]bool, shadowed map[policy.Name]int) []ledger.Workload {
+// selected before.
+func (p *policies) begin(r *round, awaited map[ledger.Workload]bool) []ledger.Workload {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	look := make([]ledger.Workload, 0, len(awaited))
-	for w := range awaited {
-		look = append(look, w)
-	}
+	look := slices.Collect(maps.Keys(awaited))
 	for _, w := range r.tally.Workloads() {
-		if !awaited[w] && p.of[w] == of {
+		if !awaited[w] {
 			look = append(look, w)
 		}
 	}
-	r.awaited, r.shadowed = awaited, shadowed
+	for w := range r.shadowed {
+		if !awaited[w] {
+			look = append(look, w)
+		}
+	}
+	r.awaited, r.complete = awaited, r.complete || len(awaited) == 0
 	return look
 }
 
 // observed is what a round has come to.
 type observed struct {
-	counts   v1alpha1.WorkloadCounts
+	counts v1alpha1.WorkloadCounts
+	// complete is false before everything has been looked at once. Nothing else is known then.
+	complete bool
 	awaited  int
+	// shadowed is by which other policies how many workloads are governed.
 	shadowed map[policy.Name]int
 	failure  string
 }
 
-// write sets the parts of a status that tell of workloads.
+// write sets the parts of a status that tell of workloads, once they are known.
 func (p *policies) write(r *round, status *v1alpha1.ReloadPolicyStatus) observed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !r.complete {
+		return observed{awaited: len(r.awaited)}
+	}
 	r.tally.Write(status)
-	o := observed{counts: r.tally.Counts(), awaited: len(r.awaited), shadowed: r.shadowed}
+	o := observed{counts: r.tally.Counts(), complete: true, awaited: len(r.awaited), shadowed: map[policy.Name]int{}}
+	for _, by := range r.shadowed {
+		o.shadowed[by]++
+	}
 	if i := slices.IndexFunc(status.Pending, func(w v1alpha1.PendingWorkload) bool { return w.Reason == v1alpha1.RestartFailedReason }); i >= 0 {
 		w := status.Pending[i]
 		o.failure = w.Workload.Kind + "/" + w.Workload.Namespace + "/" + w.Workload.Name + ": " + w.Message
@@ -191,7 +235,8 @@ func (p *policies) stored(r *round, object *v1alpha1.ReloadPolicy) {
 	r.written, r.writtenAt = object, p.now()
 }
 
-// latest is the policy as it is known: what the cache shows, or what was written after that.
+// latest is the policy as the cache shows it, with the status that was written after that. What it says is as in the cache:
+// by that its workloads are decided about.
 func (r *round) latest(object *v1alpha1.ReloadPolicy) *v1alpha1.ReloadPolicy {
 	if r.written == nil {
 		return object
@@ -200,5 +245,6 @@ func (r *round) latest(object *v1alpha1.ReloadPolicy) *v1alpha1.ReloadPolicy {
 	if err != nil || order >= 0 {
 		return object
 	}
-	return r.written.DeepCopy()
+	r.written.Status.DeepCopyInto(&object.Status)
+	return object
 }

@@ -3,18 +3,18 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/jitter"
 	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
-	"github.com/fluxcd/pkg/runtime/patch"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -34,7 +34,7 @@ type PolicyReconciler struct {
 	feed     *feed[ledger.Workload]
 }
 
-// +kubebuilder:rbac:groups=reloader.contrib.fluxcd.io,resources=reloadpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=reloader.contrib.fluxcd.io,resources=reloadpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=reloader.contrib.fluxcd.io,resources=reloadpolicies/status,verbs=patch
 
 // Reconcile brings one policy's status up to date, and has its workloads looked at where that is due.
@@ -42,6 +42,7 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, name policy.Name) (ctr
 	start := r.options.Now()
 	object, exists := r.watches.policies.Get(name)
 	if !exists {
+		r.duration.DeleteDuration(corev1.ObjectReference{Kind: v1alpha1.ReloadPolicyKind, Namespace: name.Namespace, Name: name.Name})
 		r.lookAt(r.policies.forget(name))
 		return ctrl.Result{}, nil
 	}
@@ -54,22 +55,29 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, name policy.Name) (ctr
 	if wait := round.writtenAt.Add(statusEvery).Sub(start); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	patcher := patch.NewSerialPatcher(object, r.client)
-	terminal := r.status(round, object, name)
-	err := patcher.Patch(ctx, object, patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition}},
-		patch.WithForceOverwriteConditions{}, patch.WithFieldOwner(statusManager))
-	switch {
+	before := object.DeepCopy()
+	r.status(round, object, name)
+	switch err := r.store(ctx, round, before, object); {
 	case apierrors.IsNotFound(err):
 		return ctrl.Result{}, nil // its deletion is on the way
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("writing the status of ReloadPolicy/%s: %w", name, err)
 	}
-	r.policies.stored(round, object)
 	r.tell(round, object)
-	if terminal != nil {
-		return ctrl.Result{}, reconcile.TerminalError(terminal)
-	}
 	return ctrl.Result{RequeueAfter: max(time.Second, round.next.Sub(start))}, nil
+}
+
+// store writes a status that is another than before, in one request: nobody else writes to it, so that there is nothing to
+// merge with.
+func (r *PolicyReconciler) store(ctx context.Context, round *round, before, object *v1alpha1.ReloadPolicy) error {
+	if equality.Semantic.DeepEqual(before.Status, object.Status) {
+		return nil
+	}
+	if err := r.client.Status().Patch(ctx, object, client.MergeFrom(before), client.FieldOwner(statusManager)); err != nil {
+		return err
+	}
+	r.policies.stored(round, object.DeepCopy())
+	return nil
 }
 
 // due reports whether everything that the policy selects has to be looked at: it is new or was changed, somebody asks for
@@ -79,26 +87,20 @@ func due(r *round, object *v1alpha1.ReloadPolicy, now time.Time) bool {
 	return r.generation != object.Generation || r.request != request || !now.Before(r.next)
 }
 
-// begin has all workloads looked at that the policy governs, or governed.
+// begin has all workloads looked at that the policy selects, or selected.
 func (r *PolicyReconciler) begin(round *round, object *v1alpha1.ReloadPolicy, name policy.Name, now time.Time) {
 	round.generation, round.request = object.Generation, object.Annotations[meta.ReconcileRequestAnnotation]
 	round.next = now.Add(jitter.JitteredIntervalDuration(object.GetRequeueAfter()))
-	awaited, shadowed := map[ledger.Workload]bool{}, map[policy.Name]int{}
+	if object.Spec.Suspend {
+		r.log.Info("reconciliation is suspended for this object", "reloadpolicy", name.String())
+	}
+	awaited := map[ledger.Workload]bool{}
 	for _, w := range r.watches.workloads.All() {
-		governing, others := r.watches.governing(w)
-		switch {
-		case governing == nil:
-		case governing.Name == name:
+		if governing, others := r.watches.governing(w); governing != nil && (governing.Name == name || slices.Contains(others, name)) {
 			awaited[w.Workload] = true
-		default:
-			for _, other := range others {
-				if other == name {
-					shadowed[governing.Name]++
-				}
-			}
 		}
 	}
-	r.lookAt(r.policies.begin(round, name, awaited, shadowed))
+	r.lookAt(r.policies.begin(round, awaited))
 }
 
 func (r *PolicyReconciler) lookAt(workloads []ledger.Workload) {
@@ -107,17 +109,14 @@ func (r *PolicyReconciler) lookAt(workloads []ledger.Workload) {
 	}
 }
 
-// tell sends an event when the Ready condition comes to say something else.
+// tell sends an event when the Ready condition comes to say something else, also than what another leader told.
 func (r *PolicyReconciler) tell(round *round, object *v1alpha1.ReloadPolicy) {
-	event, reason := readyEvent(object)
-	if event == nil || reason == round.told {
+	event, said := readyEvent(object)
+	if event == nil || said == round.told {
 		return
 	}
-	first := round.told == ""
-	round.told = reason
-	if first && !event.Warning && object.Status.LastHandledReconcileAt == "" && len(object.Status.History) > 0 {
-		return // as another leader left it
-	}
+	round.told = said
+	r.log.Info(event.Message, "reloadpolicy", object.Namespace+"/"+object.Name, "reason", event.Reason)
 	event.Related = &notify.Related{Object: policyReference(object), Own: true, Token: object.ResourceVersion}
 	r.events.Send(*event)
 }

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,18 +17,22 @@ import (
 // statusManager is the field manager of the status of our own objects. Flux's controllers call theirs alike.
 const statusManager = "gotk-reloader"
 
-// status brings an object's status up to date with its round. It returns why nothing can become of the policy until it is
-// changed; nil if something can. A suspended policy keeps the conditions that it has: what waits is shown all the same.
-func (r *PolicyReconciler) status(round *round, object *v1alpha1.ReloadPolicy, name policy.Name) error {
+// status brings an object's status up to date with its round. A suspended policy keeps the conditions that it has: what
+// waits is shown all the same.
+func (r *PolicyReconciler) status(round *round, object *v1alpha1.ReloadPolicy, name policy.Name) {
 	seen := r.policies.write(round, &object.Status)
-	if seen.awaited == 0 && round.request != "" {
+	if seen.complete && seen.awaited == 0 && round.request != "" {
 		object.Status.SetLastHandledReconcileRequest(round.request)
 	}
 	if object.Spec.Suspend {
-		r.log.Info("reconciliation is suspended for this object", "policy", name.String())
-		return nil
+		return
 	}
 	_, problems := r.watches.policies.Compiled(name)
+	describe(object, seen, problems)
+}
+
+// describe sets the conditions of a policy that is not suspended.
+func describe(object *v1alpha1.ReloadPolicy, seen observed, problems []policy.Problem) {
 	if len(problems) > 0 {
 		texts := make([]string, len(problems))
 		for i, p := range problems {
@@ -39,20 +42,15 @@ func (r *PolicyReconciler) status(round *round, object *v1alpha1.ReloadPolicy, n
 		conditions.MarkStalled(object, problems[0].Reason, "%s", message)
 		conditions.MarkFalse(object, meta.ReadyCondition, problems[0].Reason, "%s", message)
 		object.Status.ObservedGeneration = object.Generation
-		return errors.New(message)
+		return
 	}
 	conditions.Delete(object, meta.StalledCondition)
-	describe(object, seen)
-	return nil
-}
-
-// describe sets the conditions of a policy that can be acted on.
-func describe(object *v1alpha1.ReloadPolicy, seen observed) {
-	anew := object.Status.ObservedGeneration != object.Generation
 	switch {
-	case seen.awaited > 0 && anew:
+	case seen.awaited > 0 && asked(object):
 		conditions.MarkReconciling(object, meta.ProgressingReason, "looking at the selected workloads")
 		conditions.MarkUnknown(object, meta.ReadyCondition, meta.ProgressingReason, "looking at the selected workloads")
+		return
+	case !seen.complete: // the conditions are as another leader left them
 		return
 	case seen.counts.Failed > 0:
 		message := fmt.Sprintf("%d of %d workloads could not be restarted: %s", seen.counts.Failed, seen.counts.Selected, seen.failure)
@@ -65,10 +63,19 @@ func describe(object *v1alpha1.ReloadPolicy, seen observed) {
 	object.Status.ObservedGeneration = object.Generation
 }
 
+// asked reports whether the policy says something else than what was acted on last, or somebody asks to compare everything.
+func asked(object *v1alpha1.ReloadPolicy) bool {
+	request := object.Annotations[meta.ReconcileRequestAnnotation]
+	return object.Status.ObservedGeneration != object.Generation || request != "" && request != object.Status.LastHandledReconcileAt
+}
+
 // governs says how many workloads a policy governs, and who governs others that it selects. It stays the same while that
 // does, whatever becomes of them: a condition that does not change costs no write.
 func governs(seen observed) string {
 	text := fmt.Sprintf("governs %d workloads", seen.counts.Selected)
+	if seen.counts.Selected == 1 {
+		text = "governs 1 workload"
+	}
 	for _, name := range slices.SortedFunc(maps.Keys(seen.shadowed), func(a, b policy.Name) int { return strings.Compare(a.String(), b.String()) }) {
 		text += fmt.Sprintf("; shadowed by ReloadPolicy/%s for %d", name, seen.shadowed[name])
 	}
@@ -84,11 +91,16 @@ func shortened(text string) string {
 	return text
 }
 
-// readyEvent is what there is to tell of the Ready condition; nil while work on the policy goes on.
-func readyEvent(object *v1alpha1.ReloadPolicy) (event *notify.Event, reason string) {
+// readyEvent is what there is to tell of the Ready condition, and what tells it from what is told before and after; nil while
+// work on the policy goes on. How many workloads there are, or fail, moves all the time, and is not told each time.
+func readyEvent(object *v1alpha1.ReloadPolicy) (event *notify.Event, said string) {
 	ready := conditions.Get(object, meta.ReadyCondition)
 	if ready == nil || conditions.IsUnknown(object, meta.ReadyCondition) {
 		return nil, ""
 	}
-	return &notify.Event{Warning: !conditions.IsReady(object), Reason: ready.Reason, Message: ready.Message}, ready.Reason
+	said = ready.Reason
+	if conditions.IsStalled(object) {
+		said += ": " + ready.Message
+	}
+	return &notify.Event{Warning: !conditions.IsReady(object), Reason: ready.Reason, Message: ready.Message}, said
 }

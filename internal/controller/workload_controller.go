@@ -99,12 +99,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 	inScope, scopeKnown := r.inScope(name.Namespace)
 	switch {
 	case !known, !scopeKnown:
+		r.policies.unseen(name)
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil
 	case !exists:
 		return ctrl.Result{}, r.gone(name)
 	}
 	t := r.track(w)
-	t.governing, _ = r.governing(w)
+	t.governing, t.shadowed = r.governing(w)
 	if t.conflicts >= staleReads {
 		live, err := r.workloads.Live(ctx, name)
 		switch {
@@ -124,7 +125,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
 	}
 	if err != nil {
-		r.policies.note(name, t.governing, r.outcome(t, true, decision, err, start))
+		r.policies.note(name, t.governing, t.shadowed, r.outcome(t, true, decision, err, start))
 		return ctrl.Result{}, err
 	}
 	t.settle(decision.Verdict, start)
@@ -137,7 +138,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		r.endBootstrap(name)
 	}
 	r.report(w, t, in.Selection.Problems, decision)
-	r.policies.note(name, t.governing, r.outcome(t, in.Selection.Selected, decision, err, r.options.Now()))
+	r.policies.note(name, t.governing, t.shadowed, r.outcome(t, in.Selection.Selected, decision, err, r.options.Now()))
 	return result, err
 }
 

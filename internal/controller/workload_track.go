@@ -24,8 +24,10 @@ type track struct {
 	progressed time.Time
 	// settling is when the workload began to wait for more changes; zero if it does not.
 	settling time.Time
-	// governing is the policy that governs the workload, as of the last look; nil for none.
+	// governing is the policy that governs the workload, as of the last look; nil for none. Shadowed are others that
+	// select it.
 	governing *policy.Policy
+	shadowed  []policy.Name
 	// looked is the last request to look at the pods that was followed, or was there when the track began.
 	looked string
 	// verdict, message and the others are what was last reported, so that only changes are.
