@@ -41,11 +41,13 @@ var errNoAudit = errors.New("the cluster was started without Options.AuditLog")
 // an event of stage AuditComplete once it is answered; watches also have one of
 // stage AuditStarted, so count watches by that stage and all else by AuditComplete.
 type AuditEvent struct {
-	Stage      string
-	Verb       string
-	User       string
-	UserAgent  string
-	RequestURI string
+	Stage string
+	Verb  string
+	User  string
+	// Impersonated is whom the user acts as, with the rights of that one; empty for nobody.
+	Impersonated string
+	UserAgent    string
+	RequestURI   string
 	// APIGroup, Resource, Subresource, Namespace and Name say what was asked for;
 	// all are empty for requests that are not about resources.
 	APIGroup    string
@@ -69,6 +71,9 @@ type auditRecord struct {
 	User       struct {
 		Username string `json:"username"`
 	} `json:"user"`
+	Impersonated struct {
+		Username string `json:"username"`
+	} `json:"impersonatedUser"`
 	ObjectRef struct {
 		APIGroup    string `json:"apiGroup"`
 		Resource    string `json:"resource"`
@@ -85,7 +90,7 @@ type auditRecord struct {
 
 func (r auditRecord) event() AuditEvent {
 	return AuditEvent{
-		Stage: r.Stage, Verb: r.Verb, User: r.User.Username, UserAgent: r.UserAgent, RequestURI: r.RequestURI,
+		Stage: r.Stage, Verb: r.Verb, User: r.User.Username, Impersonated: r.Impersonated.Username, UserAgent: r.UserAgent, RequestURI: r.RequestURI,
 		APIGroup: r.ObjectRef.APIGroup, Resource: r.ObjectRef.Resource, Subresource: r.ObjectRef.Subresource,
 		Namespace: r.ObjectRef.Namespace, Name: r.ObjectRef.Name,
 		Code: r.ResponseStatus.Code, Received: r.Received, StageTime: r.StageTime,
