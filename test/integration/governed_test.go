@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/conditions/check"
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,6 +50,68 @@ func (p *reloadPolicy) read() *v1alpha1.ReloadPolicy {
 	return typed
 }
 
+// await waits until the policy is as it should be, and checks that its conditions keep to Flux's conventions.
+func (p *reloadPolicy) await(what string, reached func(*v1alpha1.ReloadPolicy) bool) *v1alpha1.ReloadPolicy {
+	p.w.t.Helper()
+	g := NewWithT(p.w.t)
+	var policy *v1alpha1.ReloadPolicy
+	g.Eventually(func() bool {
+		policy = p.read()
+		return reached(policy)
+	}).Should(BeTrue(), func() string { return fmt.Sprintf("%s: %+v", what, policy.Status) })
+	if policy.Spec.Suspend && len(policy.Status.Conditions) == 0 {
+		return policy // it was so from the beginning, and nobody looked at it
+	}
+	checker := check.NewChecker(nil, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
+	if policy.Spec.Suspend || conditions.IsUnknown(policy, meta.ReadyCondition) {
+		checker = check.NewInProgressChecker(nil)
+	}
+	checker.DisableFetch = true
+	fail, _ := checker.Check(p.w.t.Context(), policy)
+	g.Expect(fail).NotTo(HaveOccurred())
+	return policy
+}
+
+// awaitReady waits until the controller has acted on the policy as it is.
+func (p *reloadPolicy) awaitReady() *v1alpha1.ReloadPolicy {
+	p.w.t.Helper()
+	return p.await("Ready", func(policy *v1alpha1.ReloadPolicy) bool {
+		return conditions.IsReady(policy) && policy.Status.ObservedGeneration == policy.Generation &&
+			conditions.GetObservedGeneration(policy, meta.ReadyCondition) == policy.Generation
+	})
+}
+
+// awaitMessage waits until the policy is ready and says so.
+func (p *reloadPolicy) awaitMessage(message string) {
+	p.w.t.Helper()
+	p.await(message, func(policy *v1alpha1.ReloadPolicy) bool {
+		return conditions.IsReady(policy) && conditions.GetMessage(policy, meta.ReadyCondition) == message
+	})
+}
+
+// awaitStalled waits until the policy is stalled for this reason, and returns what it says.
+func (p *reloadPolicy) awaitStalled(reason string) (message string) {
+	p.w.t.Helper()
+	policy := p.await("Stalled", func(policy *v1alpha1.ReloadPolicy) bool {
+		return conditions.IsStalled(policy) && policy.Status.ObservedGeneration == policy.Generation
+	})
+	NewWithT(p.w.t).Expect(conditions.GetReason(policy, meta.ReadyCondition)).To(Equal(reason))
+	return conditions.GetMessage(policy, meta.ReadyCondition)
+}
+
+// request asks for a comparison of everything and waits until the policy says that it was made.
+func (p *reloadPolicy) request(token string) *v1alpha1.ReloadPolicy {
+	p.w.t.Helper()
+	p.patch(fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, meta.ReconcileRequestAnnotation, token))
+	return p.await("handled", func(policy *v1alpha1.ReloadPolicy) bool { return policy.Status.LastHandledReconcileAt == token })
+}
+
+// events are what was told of the policy, as type and message.
+func (p *reloadPolicy) events(reason string) []string {
+	p.w.t.Helper()
+	return p.w.eventsAbout(v1alpha1.ReloadPolicyKind, p.name, reason)
+}
+
 // patch merges a change into the policy.
 func (p *reloadPolicy) patch(change string) {
 	p.w.t.Helper()
@@ -54,40 +119,26 @@ func (p *reloadPolicy) patch(change string) {
 	NewWithT(p.w.t).Expect(p.w.admin.Patch(p.w.t.Context(), p.object(), patch)).To(Succeed())
 }
 
-// awaitReady waits until the controller has acted on the policy as it is.
-func (p *reloadPolicy) awaitReady() *v1alpha1.ReloadPolicy {
-	p.w.t.Helper()
-	var policy *v1alpha1.ReloadPolicy
-	NewWithT(p.w.t).Eventually(func() bool {
-		policy = p.read()
-		ready := slices.ContainsFunc(policy.Status.Conditions, func(c metav1.Condition) bool {
-			return c.Type == meta.ReadyCondition && c.Status == "True" && c.ObservedGeneration == policy.Generation
-		})
-		return ready && policy.Status.ObservedGeneration == policy.Generation
-	}).Should(BeTrue(), "Ready")
-	return policy
-}
-
 // awaitPending waits until the policy says that these workloads wait, and why.
 func (p *reloadPolicy) awaitPending(reason string, names ...string) []v1alpha1.PendingWorkload {
 	p.w.t.Helper()
-	var pending []v1alpha1.PendingWorkload
-	NewWithT(p.w.t).Eventually(func() []string {
+	want := prefixed(names, reason)
+	return p.await("pending "+strings.Join(want, ", "), func(policy *v1alpha1.ReloadPolicy) bool {
 		var waiting []string
-		pending = p.read().Status.Pending
-		for _, w := range pending {
+		for _, w := range policy.Status.Pending {
 			waiting = append(waiting, w.Workload.Name+": "+w.Reason)
 		}
-		return waiting
-	}).Should(ConsistOf(prefixed(names, reason)))
-	return pending
+		slices.Sort(waiting)
+		return slices.Equal(waiting, want)
+	}).Status.Pending
 }
 
 func prefixed(names []string, reason string) []string {
-	all := []string{}
+	var all []string
 	for _, name := range names {
 		all = append(all, name+": "+reason)
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -127,4 +178,42 @@ func TestASuspendedPolicyHolds(t *testing.T) {
 	g.Eventually(func() *v1alpha1.WorkloadCounts { return policy.read().Status.Workloads }).Should(
 		Equal(&v1alpha1.WorkloadCounts{Selected: 2, InSync: 2}))
 	g.Expect(policy.read().Status.History).To(HaveLen(1))
+}
+
+// What a suspended policy holds is held by the next controller as well, with what changed while none ran.
+func TestASuspensionOutlivesTheController(t *testing.T) {
+	w := newWorld(t)
+	g := NewWithT(t)
+	w.create(configMap("settings", "key", "0"), configMap("others", "key", "0"),
+		deployment("web", auto, envFromConfigMap("settings")), deployment("down", auto, envFromConfigMap("others")))
+	w.createMarker()
+	w.awaitRollout("web", "down")
+	policy := w.policy("apps", `{workloads: [{kind: Deployment, name: web}, {kind: Deployment, name: down}]}`)
+	c := w.startController(quick)
+	w.awaitRecord("web", "down", marker)
+	policy.awaitReady()
+	w.later()
+	policy.patch(`{"spec":{"suspend":true}}`)
+	w.setConfigMap("settings", "key", "1")
+	since := policy.awaitPending("Suspended", "web")[0].Since
+
+	c.stop()
+	w.setConfigMap("settings", "key", "2")
+	w.setConfigMap("others", "key", "1")
+	w.startController(quick)
+	w.mark(1)
+	pending := policy.awaitPending("Suspended", "web", "down")
+	g.Expect(pending[0].Workload.Name).To(Equal("web"), "it waits longest")
+	g.Expect(pending[0].Since.Time).To(BeTemporally("==", since.Time))
+	w.expectRestarts("web", 0)
+	w.expectRestarts("down", 0)
+
+	policy.patch(`{"spec":{"suspend":false}}`)
+	w.awaitRestart("web", 1)
+	w.awaitRestart("down", 1)
+	w.awaitRecord("web", "down")
+	w.mark(2)
+	w.expectRestarts("web", 1)
+	w.expectRestarts("down", 1)
+	g.Expect(policy.awaitReady().Status.History).To(HaveLen(2))
 }
