@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -261,6 +262,31 @@ func TestPodsThatAreNeverAvailableAreRestartedOnce(t *testing.T) {
 		s.mark(3)
 		s.expectWrites(2)
 	})
+}
+
+// With surge, old and new pods are there side by side: the restart is through when the old ones are gone, and is one.
+func TestASurgeIsProvenByTheNewPodsAlone(t *testing.T) {
+	s := &subject{world: newWorld(t), kind: daemonSets()}
+	c := s.begin(reader(), func(o client.Object) {
+		o.(*appsv1.DaemonSet).Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
+			Type: appsv1.RollingUpdateDaemonSetStrategyType,
+			RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+				MaxSurge: ptr.To(intstr.FromInt32(1)), MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+			},
+		}
+	})
+	for times, content := range []string{"B", "C"} {
+		value := s.setPassword(content)
+		s.awaitComplete()
+		s.awaitProven()
+		NewWithT(t).Expect(s.values()).To(And(Not(BeEmpty()), HaveEach(value)))
+		s.mark(times + 1)
+		s.expectWrites(times + 1)
+	}
+	c.stop()
+	s.startController(quick)
+	s.mark(3)
+	s.expectWrites(2)
 }
 
 // unordered lets a StatefulSet replace a pod that is not available. An ordered one waits for it.
