@@ -141,6 +141,11 @@ func (d *decider) adopt() {
 	if e.PendingSince.IsZero() {
 		e.PendingSince = d.now // its rollout is not known to be through
 	}
+	d.adoptFor(written)
+}
+
+// adoptFor notes what the adopted value says of each source. Written is whether it stands for what there is now.
+func (d *decider) adoptFor(written bool) {
 	for i := range d.findings {
 		f := &d.findings[i]
 		if f.condition == same && !written {

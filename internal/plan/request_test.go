@@ -254,7 +254,13 @@ func TestRequestIsHandled(t *testing.T) {
 	if e.Token != "1" || e.Value != d.Value || !e.PendingSince.Equal(s.in.Now) || !e.Throttle.After(s.in.Now) {
 		t.Errorf("recorded token %q, value %q, pending since %s, paid until %s", e.Token, e.Value, e.PendingSince, e.Throttle)
 	}
-	s.rolledOut().later(5).requests("").decide()
+}
+
+// TestRequestIsOver follows a restart that was asked for to its end, and another that serves a change, too.
+func TestRequestIsOver(t *testing.T) {
+	s := newScenario(t).proven().requests("1")
+	s.decide()
+	s.restarted().rolledOut().later(5).requests("").decide()
 	if e := s.in.Entry; e.Token != "1" || !e.PendingSince.IsZero() || e.Template != s.in.Workload.Template {
 		t.Errorf("rolled out and taken away: token %q, pending since %s", e.Token, e.PendingSince)
 	}
