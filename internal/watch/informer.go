@@ -188,8 +188,10 @@ func (i *informer) answered(err error) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	told := i.resource.Served != nil && (apierrors.IsNotFound(err) || err == nil && apierrors.IsNotFound(i.refused))
 	switch {
 	case refuses && i.refused != nil: // said before
+	case told: // who is told says what that means
 	case apierrors.IsNotFound(err):
 		i.log.Info("the API server does not serve the resource; trying again until it does")
 	case refuses:
