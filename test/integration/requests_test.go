@@ -1,15 +1,18 @@
 package integration
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/test/cluster"
 	"github.com/flux-reloader/reloader/test/internal/harness"
 )
@@ -23,6 +26,8 @@ const (
 	// the pods and one of the revisions, by the workload's selector, and a GET of the workload. One more is for pods that
 	// the workload's controller has not counted yet.
 	looks = 3
+	// statusWrites to a policy: what differs, the restart, and how long its rollout took.
+	statusWrites = 3
 )
 
 // A restart is one PATCH and little else, for workloads of each kind: no source is ever read but by its watch, and no
@@ -30,16 +35,30 @@ const (
 func TestARestartIsFewRequests(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []setKind{deployments(), statefulSets(), daemonSets()} {
-		t.Run(kind.name, func(t *testing.T) { fewRequests(&subject{world: newWorld(t), kind: kind}) })
+		t.Run(kind.name, func(t *testing.T) { fewRequests(&subject{world: newWorld(t), kind: kind}, 0) })
 	}
 }
 
-func fewRequests(s *subject) {
+// However many workloads a policy governs, a restart of one of them costs the writes of its status beside that.
+func TestAGovernedRestartIsFewRequests(t *testing.T) {
+	t.Parallel()
+	for _, others := range []int{1, 200} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) { fewRequests(&subject{world: newWorld(t), kind: deployments()}, others) })
+	}
+}
+
+// fewRequests restarts the workload and the marker. If there are others, a policy governs them all.
+func fewRequests(s *subject, others int) {
 	s.create(secret("nobodys", "key", "1"))
+	told, settled := 1, func(int) {}
+	if others > 0 {
+		told, settled = 2, s.governAll(others)
+	}
 	metrics := harness.FreeAddress(s.t)
 	s.beginWith([]string{quick, "--metrics-addr=" + metrics}, reader(replicas(2)))
 	g := NewWithT(s.t)
 	g.Eventually(func() string { return s.ledger(s.t.Context())[0].Annotations[bootstrapMark] }).Should(BeEmpty())
+	settled(0)
 	begun := len(s.asked())
 
 	s.t.Log("a restart")
@@ -47,7 +66,8 @@ func fewRequests(s *subject) {
 	s.awaitComplete()
 	s.awaitProven()
 	g.Eventually(func() []string { return s.eventsAbout(s.kind.name, web, "Reloaded") }).Should(HaveLen(1))
-	g.Eventually(func() map[string]int { return count(s.asked()[begun:]) }).Should(HaveKeyWithValue("events", 1), "it is on record")
+	g.Eventually(func() map[string]int { return count(s.asked()[begun:]) }).Should(HaveKeyWithValue("events", told), "it is on record")
+	settled(1)
 	restarted := len(s.asked())
 
 	s.t.Log("a change that concerns nobody")
@@ -60,13 +80,14 @@ func fewRequests(s *subject) {
 	g.Expect(s.asked()[restarted:]).To(BeEmpty())
 	s.mark(1)
 	s.awaitRecord(marker)
+	settled(2)
 
 	spent := count(s.asked()[begun:])
 	s.t.Logf("requests: %v", spent)
 	g.Expect(spent).To(HaveKeyWithValue("patch "+s.kind.resource+" "+web, 1))
 	for what, most := range map[string]int{
 		"patch " + s.kind.resource + " " + web: 1, "patch deployments " + marker: 1,
-		"events": 2 * eventWrites, "ledger": 2 * ledgerWrites,
+		"events": 2 * eventWrites, "ledger": 2 * ledgerWrites, "patch reloadpolicies apps": 2 * statusWrites,
 		"list pods " + web: looks, "list " + s.kind.revisions + " " + web: looks, "get " + s.kind.resource + " " + web: looks,
 		"list pods " + marker: looks, "list replicasets " + marker: looks, "get deployments " + marker: looks,
 	} {
@@ -74,6 +95,25 @@ func fewRequests(s *subject) {
 		delete(spent, what)
 	}
 	g.Expect(spent).To(BeEmpty(), "all else is too much")
+}
+
+// governAll makes other workloads and a policy for all. What it returns waits until that has so many restarts on its record,
+// and all workloads are in sync.
+func (s *subject) governAll(others int) (settled func(restarts int)) {
+	s.t.Helper()
+	s.create(secret("theirs", "key", "1"))
+	for i := range others {
+		s.create(deployment(fmt.Sprint("idle-", i), auto, replicas(0), envFromSecret("theirs")))
+	}
+	policy := s.policy("apps", `{settle: {quiet: 500ms}}`)
+	return func(restarts int) {
+		s.t.Helper()
+		policy.await("through", func(p *v1alpha1.ReloadPolicy) bool {
+			return conditions.IsReady(p) && int(p.Status.Workloads.InSync) == others+2 && len(p.Status.History) == restarts &&
+				!slices.ContainsFunc(p.Status.History, func(r v1alpha1.Restart) bool { return r.RolloutDuration == nil })
+		})
+		NewWithT(s.t).Eventually(func() []string { return policy.events("Succeeded") }).Should(HaveLen(1))
+	}
 }
 
 const bootstrapMark = "reloader.contrib.fluxcd.io/ledger-bootstrap"
@@ -96,7 +136,7 @@ func deployments() setKind {
 func (w *world) asked() []cluster.AuditEvent {
 	w.t.Helper()
 	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool {
-		return e.Verb == "get" && e.Name == keySecret || strings.Contains(e.APIGroup, "fluxcd")
+		return e.Verb == "get" && e.Name == keySecret || strings.Contains(e.APIGroup, "fluxcd") && e.Verb != "patch"
 	})
 }
 

@@ -1,0 +1,62 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/cluster"
+)
+
+// However many workloads restart at once, their policy is written once a second at most, and stays small however many of
+// them wait, and however long their names.
+func TestTheStatusOfABurst(t *testing.T) {
+	const count = 100
+	w := newWorld(t)
+	g := NewWithT(t)
+	w.create(configMap("settings", "key", "0"))
+	var names []string
+	for i := range count {
+		name := fmt.Sprintf("%s-%d", strings.Repeat("x", 48), i) // as long as the name of a pod leaves room for
+		names = append(names, name)
+		w.create(deployment(name, auto, envFromConfigMap("settings")))
+	}
+	w.createMarker()
+	w.awaitRollout(names...)
+	policy := w.policy("apps", `{settle: {quiet: 500ms}}`)
+	w.startController(quick)
+	policy.awaitMessage(fmt.Sprintf("governs %d workloads", count+1))
+	w.awaitRecord(append(names, marker)...)
+	w.later()
+	policy.patch(`{"spec":{"suspend":true}}`)
+	w.setConfigMap("settings", "key", "1")
+	held := policy.await("held", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.Pending == count })
+	g.Expect(held.Status.Pending).To(HaveLen(v1alpha1.MaxPending))
+	stored := policy.object()
+	g.Expect(w.admin.Get(t.Context(), client.ObjectKeyFromObject(stored), stored)).To(Succeed())
+	unstructured.RemoveNestedField(stored.Object, "metadata", "managedFields")
+	size, err := json.Marshal(stored)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(size)).To(BeNumerically("<", 100<<10))
+
+	policy.patch(`{"spec":{"suspend":false}}`)
+	policy.await("through", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.InSync == count+1 })
+	g.Expect(policy.read().Status.History).To(HaveLen(v1alpha1.MaxHistory))
+	var writes []cluster.AuditEvent
+	for _, e := range w.requests() {
+		if e.Resource == "reloadpolicies" && e.Subresource == "status" {
+			writes = append(writes, e)
+		}
+	}
+	g.Expect(w.patchesOf("deployments")).To(BeNumerically(">=", count))
+	span := writes[len(writes)-1].Received.Sub(writes[0].Received)
+	t.Logf("%d writes in %v", len(writes), span)
+	g.Expect(len(writes)-1).To(BeNumerically("<=", int(span/time.Second)+1), "at most one a second")
+}
