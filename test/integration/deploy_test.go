@@ -31,7 +31,8 @@ const installed = "reloader"
 
 // TestTheInstallationWorksWithItsOwnRights installs the controller as the README says, on a real node, in a namespace
 // that enforces the restricted Pod Security Standard. It restarts a workload of every kind by no rights but those that
-// came with it; none of its requests is refused, and none of the rights is left over.
+// came with it, and one by those of the account that its policy names; none of its requests is refused, and none of the
+// rights is left over.
 func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -40,7 +41,9 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 	like := func(name string) *appsv1.Deployment {
 		return deployment(name, auto, onRealNode, envKey("PASSWORD", "late", "password"), mountSecret("late", "/etc/late"))
 	}
-	objects := []client.Object{like("web"), statefulSets().like(like("set")), daemonSets().like(like("daemon"))}
+	w.mayRestart("restarter", "web")
+	policy := w.policy("web", `{workloads: [{kind: Deployment, name: web}], serviceAccountName: restarter}`)
+	objects := []client.Object{like("web"), like("free"), statefulSets().like(like("set")), daemonSets().like(like("daemon"))}
 	w.create(objects...)
 	w.awaitProven(1, objects...)
 
@@ -54,14 +57,24 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 		w.setSecret("late", "password", password)
 		w.awaitProven(int64(times)+2, objects...)
 	}
-	for _, resource := range []string{"deployments", "statefulsets", "daemonsets"} {
-		g.Expect(w.patchesOf(resource)).To(Equal(2), resource)
+	for resource, times := range map[string]int{"deployments": 4, "statefulsets": 2, "daemonsets": 2} {
+		g.Expect(w.patchesOf(resource)).To(Equal(times), resource)
 	}
+
+	policy.awaitMessage("governs 1 workload")
 
 	unused := w.rights()
 	for _, e := range w.requests() {
 		g.Expect(e.Code).NotTo(Or(Equal(401), Equal(403)), "%s %s", e.Verb, e.RequestURI)
-		delete(unused, right{e.APIGroup, e.Resource, e.Verb})
+		if e.Impersonated != "" { // by the rights of that one
+			g.Expect(e.Impersonated).To(Equal(w.account("restarter")))
+			e.APIGroup, e.Resource, e.Verb = "", "serviceaccounts", "impersonate"
+		}
+		resource := e.Resource
+		if e.Subresource != "" {
+			resource += "/" + e.Subresource
+		}
+		delete(unused, right{e.APIGroup, resource, e.Verb})
 	}
 	g.Expect(unused).To(BeEmpty(), "every right is used")
 }
