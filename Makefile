@@ -37,11 +37,14 @@ build: need-go ## Build the controller: build/bin/reloader
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/bin/ ./cmd/reloader
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs ## Generate RBAC, and from the types of api/ deepcopy functions, CRDs and docs/api
+generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs ## Generate RBAC, from the types of api/ deepcopy functions, CRDs and docs/api, and what the chart has of them
 	$< rbac:roleName=reloader paths=./internal/... paths=./cmd/... output:rbac:dir=config/rbac
 	cd api && $< object crd paths=./... output:crd:dir=../config/crd/bases
 	$(TOOLS)/crd-ref-docs --config tools/crd-ref-docs.yaml --log-level ERROR --renderer markdown \
 	  --source-path api/v1alpha1 --output-path docs/api/v1alpha1/reloader.md
+	cp config/crd/bases/*.yaml charts/reloader/crds/
+	cp config/rbac/role.yaml config/rbac/state_role.yaml config/rbac/leader_election_role.yaml charts/reloader/files/
+	$(TOOLS)/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
 
 ##@ Check
 
@@ -63,7 +66,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Run golangci-lint in every m
 .PHONY: test
 test: build ## Run the unit tests of every module, then the integration tests on a real cluster (RACE=1 for -race)
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
-	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./mutate ./rules
+	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./chart ./mutate ./rules
 
 # What the cluster of the end-to-end tests has beyond that of the integration tests.
 FLUX := source-controller kustomize-controller helm-controller notification-controller flux

@@ -1,0 +1,47 @@
+{{- /* The container's environment variables, as a list in YAML. */}}
+{{- define "reloader.environment" -}}
+{{- $d := .Values.reloader.deployment -}}
+- name: RUNTIME_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: GOMEMLIMIT
+  {{- if $d.gomemlimitOverride }}
+  value: {{ $d.gomemlimitOverride | quote }}
+  {{- else }}
+  valueFrom:
+    resourceFieldRef:
+      containerName: manager
+      resource: limits.memory
+  {{- end }}
+{{- with $d.gomaxprocsOverride }}
+- name: GOMAXPROCS
+  value: {{ . | quote }}
+{{- end }}
+{{- range $variable, $value := $d.env.open }}
+- name: {{ $variable | quote }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- range $variable, $_ := $d.env.secret }}
+- name: {{ $variable | quote }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reloader.fullname" $ | quote }}
+      key: {{ $variable | quote }}
+{{- end }}
+{{- range $variable, $path := $d.env.field }}
+- name: {{ $variable | quote }}
+  valueFrom:
+    fieldRef:
+      fieldPath: {{ $path | quote }}
+{{- end }}
+{{- range $secret, $keys := $d.env.existing }}
+{{- range $variable, $key := $keys }}
+- name: {{ $variable | quote }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret | quote }}
+      key: {{ $key | quote }}
+{{- end }}
+{{- end }}
+{{- end }}

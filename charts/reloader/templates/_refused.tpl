@@ -1,0 +1,37 @@
+{{- /* What cannot be done fails the render, and says why: set, it would promise what does not happen. */}}
+{{- define "reloader.refused" -}}
+{{- $r := .Values.reloader -}}
+{{- $notYet := list -}}
+{{- range $key, $set := dict
+  "isArgoRollouts" $r.isArgoRollouts
+  "enableCSIIntegration" $r.enableCSIIntegration
+  "webhookUrl" $r.webhookUrl
+  "enableMetricsByNamespace" $r.enableMetricsByNamespace
+  "custom_annotations.pausePeriod" $r.custom_annotations.pausePeriod
+  "custom_annotations.pauseTime" $r.custom_annotations.pauseTime
+-}}
+{{- if $set }}{{- $notYet = append $notYet (printf "reloader.%s" $key) -}}{{- end -}}
+{{- end -}}
+{{- range $from := list "open" "secret" -}}
+{{- $variables := get $r.deployment.env $from | default dict -}}
+{{- if eq (get $variables "ALERT_ON_RELOAD" | toString) "true" -}}
+{{- $notYet = append $notYet (printf "reloader.deployment.env.%s.ALERT_ON_RELOAD" $from) -}}
+{{- end -}}
+{{- if eq (get $variables "METRICS_COUNT_BY_NAMESPACE" | toString) "enabled" -}}
+{{- $notYet = append $notYet (printf "reloader.deployment.env.%s.METRICS_COUNT_BY_NAMESPACE" $from) -}}
+{{- end -}}
+{{- end -}}
+{{- $problems := list -}}
+{{- range $notYet -}}
+{{- $problems = append $problems (printf "%s is set, and not supported yet: it would have no effect" .) -}}
+{{- end -}}
+{{- if and $r.watchGlobally $r.namespaces -}}
+{{- $problems = append $problems "reloader.namespaces is set, and all namespaces are watched: set reloader.watchGlobally to false" -}}
+{{- end -}}
+{{- if and (not $r.watchGlobally) $r.namespaceSelector -}}
+{{- $problems = append $problems "reloader.namespaceSelector is set, and only some namespaces are watched: it needs reloader.watchGlobally" -}}
+{{- end -}}
+{{- with $problems -}}
+{{- fail (printf "\n%s" (join "\n" .)) -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,137 @@
+package chart
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// A release called reloader has pods reloader-<hash>-<id>. Nothing is called reloader-reloader-reloader, also not where
+// Flux names the release after namespace and chart.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for release, want := range map[string]string{
+		"reloader": "reloader", "reloader-reloader": "reloader-reloader", "infra": "infra-reloader", "my-reloader": "my-reloader",
+	} {
+		d := deployment(t, render(t, release, ""))
+		g := NewWithT(t)
+		g.Expect(d.Name).To(Equal(want))
+		g.Expect(d.Spec.Template.Spec.Containers).To(HaveLen(1))
+		g.Expect(d.Spec.Template.Spec.Containers[0].Name).To(Equal("manager"))
+		g.Expect(d.Spec.Template.Spec.ServiceAccountName).To(Equal(want))
+	}
+}
+
+// The selector cannot be changed in a cluster: neither an upgrade nor any value but those made for it may do so.
+func TestTheSelectorIsStable(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{"app.kubernetes.io/name": "reloader", "app.kubernetes.io/instance": "reloader"}
+	for _, r := range append(stakater(), ours()...) {
+		if r.refused != "" || r.key == "nameOverride" || r.key == "reloader.matchLabels" {
+			continue
+		}
+		values := parse(t, r.with)
+		g := NewWithT(t)
+		g.Expect(set(values, path(r.key), r.value)).To(Succeed())
+		text, err := manifest(t, "reloader", values)
+		g.Expect(err).NotTo(HaveOccurred())
+		objects, err := decode([]byte(text))
+		g.Expect(err).NotTo(HaveOccurred())
+		d := deployment(t, objects)
+		g.Expect(d.Spec.Selector.MatchLabels).To(Equal(want), r.key)
+		for name, value := range want {
+			g.Expect(d.Spec.Template.Labels).To(HaveKeyWithValue(name, value), r.key)
+		}
+	}
+}
+
+// Without high availability more replicas are none: as ever, and nothing is passed that would stop the start.
+func TestReplicasWithoutHighAvailability(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]int32{
+		"reloader: {deployment: {replicas: 3}}":                   1,
+		"reloader: {deployment: {replicas: 0}}":                   0,
+		"reloader: {enableHA: true, deployment: {replicas: 3}}":   3,
+		"reloader: {enableHA: true, deployment: {replicas: 0}}":   0,
+		"reloader: {enableHA: true}":                              1,
+		"reloader: {deployment: {replicas: 3}, logFormat: json}":  1,
+		"reloader: {deployment: {replicas: 1}, enableHA: false }": 1,
+	} {
+		NewWithT(t).Expect(deployment(t, render(t, "reloader", values)).Spec.Replicas).To(HaveValue(Equal(want)), values)
+	}
+}
+
+// Every variable of env.secret is in the Secret that it refers to, whatever its name.
+func TestSecretVariablesAreAllThere(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "reloader", "reloader: {deployment: {env: {secret: {ALERT_SINK: slack, HTTPS_PROXY: http://proxy.test, 'N': 1}}}}")
+	g := NewWithT(t)
+	kept, _, err := unstructured.NestedStringMap(find(t, objects, "Secret", "reloader").Object, "data")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, variable := range []string{"ALERT_SINK", "HTTPS_PROXY", "N"} {
+		g.Expect(kept).To(HaveKey(variable))
+		g.Expect(deployment(t, objects).Spec.Template.Spec.Containers[0].Env).
+			To(ContainElement(And(HaveField("Name", variable), HaveField("ValueFrom.SecretKeyRef.Key", variable), HaveField("ValueFrom.SecretKeyRef.Name", "reloader"))))
+	}
+}
+
+// A Service selects the controller's pods, whatever labels they get.
+func TestTheServiceFindsThePods(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "reloader", "reloader: {service: {port: 80}, deployment: {labels: {app: other}}, matchLabels: {team: a}}")
+	g := NewWithT(t)
+	selector, _, err := unstructured.NestedStringMap(find(t, objects, "Service", "reloader").Object, "spec", "selector")
+	g.Expect(err).NotTo(HaveOccurred())
+	d := deployment(t, objects)
+	g.Expect(selector).To(Equal(d.Spec.Selector.MatchLabels))
+	for name, value := range selector {
+		g.Expect(d.Spec.Template.Labels).To(HaveKeyWithValue(name, value))
+	}
+}
+
+// What cannot be done together, or not yet, fails the render, all of it at once.
+func TestTheRenderIsRefused(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]string{
+		"reloader: {namespaces: [a]}":                                                  "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {namespaces: 'a,b'}":                                                "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {watchGlobally: false, namespaceSelector: a=b}":                     "it needs reloader.watchGlobally",
+		"reloader: {deployment: {env: {open: {ALERT_ON_RELOAD: true}}}}":               "reloader.deployment.env.open.ALERT_ON_RELOAD is set, and not supported yet",
+		"reloader: {deployment: {env: {secret: {ALERT_ON_RELOAD: 'true'}}}}":           "reloader.deployment.env.secret.ALERT_ON_RELOAD is set, and not supported yet",
+		"reloader: {deployment: {env: {open: {METRICS_COUNT_BY_NAMESPACE: enabled}}}}": "METRICS_COUNT_BY_NAMESPACE is set, and not supported yet",
+		"reloader: {isArgoRollouts: true, webhookUrl: a}":                              "would have no effect\nreloader.webhookUrl is set",
+	} {
+		_, err := manifest(t, "reloader", parse(t, values))
+		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)), values)
+	}
+}
+
+// find returns the object of this kind and name.
+func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() == kind && object.GetName() == name {
+			return object
+		}
+	}
+	t.Fatalf("there is no %s %s", kind, name)
+	return nil
+}
+
+// deployment is the only one among the objects.
+func deployment(t *testing.T, objects []*unstructured.Unstructured) *appsv1.Deployment {
+	t.Helper()
+	var found []*appsv1.Deployment
+	for _, object := range objects {
+		if object.GetKind() == "Deployment" {
+			d := &appsv1.Deployment{}
+			NewWithT(t).Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, d, true)).To(Succeed())
+			found = append(found, d)
+		}
+	}
+	NewWithT(t).Expect(found).To(HaveLen(1))
+	return found[0]
+}

@@ -1,0 +1,84 @@
+package chart
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	releasev1 "helm.sh/helm/v4/pkg/release/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+const (
+	// releaseNamespace is where releases are rendered for, and installed into.
+	releaseNamespace = "reloader"
+	// kubernetes is the version that the chart is rendered for without a cluster.
+	kubernetes = "v1.36.0"
+)
+
+// load reads the chart anew: to render it changes it.
+func load(t *testing.T) *chartv2.Chart {
+	t.Helper()
+	loaded, err := loader.LoadDir(filepath.Join(root, "charts", "reloader"))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return loaded
+}
+
+// parse reads values.
+func parse(t *testing.T, values string) map[string]any {
+	t.Helper()
+	parsed := map[string]any{}
+	NewWithT(t).Expect(sigsyaml.Unmarshal([]byte(values), &parsed)).To(Succeed(), values)
+	return parsed
+}
+
+// manifest renders the chart for a release of this name, as Helm does, without a cluster.
+func manifest(t *testing.T, release string, values map[string]any) (string, error) {
+	t.Helper()
+	install := action.NewInstall(action.NewConfiguration())
+	install.DryRunStrategy = action.DryRunClient
+	install.ReleaseName, install.Namespace = release, releaseNamespace
+	install.KubeVersion = &common.KubeVersion{Version: kubernetes, Major: "1", Minor: "36"}
+	rendered, err := install.RunWithContext(t.Context(), load(t), values)
+	if err != nil {
+		return "", err
+	}
+	return rendered.(*releasev1.Release).Manifest, nil
+}
+
+// render is the objects of a release of this name.
+func render(t *testing.T, release, values string) []*unstructured.Unstructured {
+	t.Helper()
+	text, err := manifest(t, release, parse(t, values))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), values)
+	objects, err := decode([]byte(text))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), text)
+	return objects
+}
+
+// decode reads the objects of a manifest.
+func decode(text []byte) ([]*unstructured.Unstructured, error) {
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	var objects []*unstructured.Unstructured
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
+			return objects, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("reading a manifest: %w", err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
