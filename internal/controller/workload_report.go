@@ -97,12 +97,9 @@ func (r *Reconciler) reportReplaced(w plan.Workload, d plan.Decision) {
 // reportFailure tells of a restart that failed, once for each kind of failure in a row.
 func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, err error) {
 	r.metrics.failed(w.Workload)
-	why := explain(err)
-	if t.failure == why {
-		return
+	if why, anew := t.fails(err); anew {
+		r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+" not restarted: "+d.Message+", but: "+why))
 	}
-	t.failure = why
-	r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+" not restarted: "+d.Message+", but: "+why))
 }
 
 // tell sends an event about a workload and to what it belongs to, once for each value of its template.

@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policy"
 )
 
 // The API server quotes the values that it rejects; one of them may be a password in an environment variable.
@@ -29,5 +34,29 @@ func TestExplainQuotesNothing(t *testing.T) {
 	refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "denied by policy"}}
 	if got := explain(refused); got != "denied by policy" {
 		t.Errorf("told %q, want the policy's words", got)
+	}
+}
+
+// The status of a policy tells no more than events do.
+func TestAFailureInAStatusQuotesNothing(t *testing.T) {
+	failed := apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web", field.ErrorList{
+		field.Invalid(field.NewPath("spec", "template"), "hunter2", "no"),
+	})
+	var tracked track
+	if _, anew := tracked.fails(failed); !anew {
+		t.Error("a first failure is no news")
+	}
+	if _, anew := tracked.fails(failed); anew {
+		t.Error("the same failure is news again")
+	}
+	r := &Reconciler{}
+	for _, d := range []plan.Decision{{Verdict: plan.Restart}, {Verdict: plan.InSync}} {
+		o := r.outcome(&tracked, true, d, failed, time.Unix(1, 0))
+		if o.State != policy.Failed || o.Reason != v1alpha1.RestartFailedReason || strings.Contains(o.Message, "hunter2") || !strings.Contains(o.Message, "spec.template") {
+			t.Errorf("%s: %+v", d.Verdict, o)
+		}
+	}
+	if o := r.outcome(&tracked, false, plan.Decision{Verdict: plan.NotSelected}, nil, time.Unix(1, 0)); o.State != policy.Unselected {
+		t.Errorf("not selected: %+v", o)
 	}
 }

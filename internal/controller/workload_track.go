@@ -57,6 +57,14 @@ func (t *track) observe(w plan.Workload, now time.Time) {
 	}
 }
 
+// fails notes why a restart failed, as everybody may be told, and reports whether that is another reason than before.
+func (t *track) fails(err error) (why string, anew bool) {
+	why = explain(err)
+	anew = t.failure != why
+	t.failure = why
+	return why, anew
+}
+
 // asked reports whether somebody asks, by a new value, to look at the workload's pods.
 func (t *track) asked(w plan.Workload) bool {
 	request := w.Annotations[v1alpha1.ReconcileRequestAnnotation]

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -199,5 +200,40 @@ func TestTallyHistory(t *testing.T) {
 	tally.Write(&status)
 	if first := status.History[0]; first.Cause != "again" || first.RolloutDuration != nil || len(status.History) != v1alpha1.MaxHistory {
 		t.Errorf("history begins with %+v", first)
+	}
+}
+
+// However many workloads wait, and however long everything about them is, a status is below 80 KiB.
+func TestTallyIsBounded(t *testing.T) {
+	tally := policy.NewTally(nil)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for i := range 5000 {
+		w := ledger.Workload{Kind: "StatefulSet", Namespace: long(63), Name: fmt.Sprintf("%s-%04d", long(248), i)}
+		d := plan.Decision{
+			Verdict: plan.OwnerReconciling, Message: long(4000),
+			Entry: &ledger.Entry{PendingSince: at(i)},
+		}
+		for range 10 {
+			d.Changes = append(d.Changes, plan.Change{
+				Source: reference.Source{Kind: reference.ConfigMap, Namespace: long(63), Name: long(253)}, Event: plan.Changed, Keys: []string{long(253)},
+			})
+		}
+		tally.Note(w, policy.OutcomeOf(true, d, at(i+60)), at(i))
+		tally.Restarted(w, long(4000), at(i))
+	}
+	var status v1alpha1.ReloadPolicyStatus
+	tally.Write(&status)
+	text, err := json.Marshal(status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) >= 80<<10 {
+		t.Errorf("%d bytes", len(text))
+	}
+	if want := (v1alpha1.WorkloadCounts{Selected: 5000, Pending: 5000}); *status.Workloads != want {
+		t.Errorf("counts %+v", *status.Workloads)
+	}
+	if first := status.Pending[0].Workload.Name; !strings.HasSuffix(first, "-0000") || len(status.Pending) != v1alpha1.MaxPending {
+		t.Errorf("%d are listed, first %s", len(status.Pending), first)
 	}
 }
