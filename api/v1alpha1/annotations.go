@@ -31,6 +31,12 @@ const (
 	// IgnoreAnnotation "true" on a Secret or ConfigMap keeps it from restarting anything.
 	IgnoreAnnotation = "reloader.stakater.com/ignore"
 
+	// PausePeriodAnnotation on a Deployment is how long restarts are put off, as time.ParseDuration reads it: what changes
+	// within that time of the first change is one restart at its end.
+	PausePeriodAnnotation = "deployment.reloader.stakater.com/pause-period"
+	// PausedAtAnnotation is Stakater Reloader's mark of when it paused a Deployment for a pause period, as in RFC 3339.
+	PausedAtAnnotation = "deployment.reloader.stakater.com/paused-at"
+
 	// LastReloadedFromAnnotation is written to the pod template with every restart, in Stakater Reloader's form: a JSON object
 	// that names the last source that changed. Its hash is keyed, and its time is that of the change.
 	LastReloadedFromAnnotation = "reloader.stakater.com/last-reloaded-from"

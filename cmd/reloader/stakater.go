@@ -42,11 +42,9 @@ type stakater struct {
 	enablePprof bool
 	pprofAddr   string
 
-	webhookURL      string
-	argoRollouts    word
-	csiIntegration  bool
-	pauseAnnotation string
-	pauseTime       string
+	webhookURL     string
+	argoRollouts   word
+	csiIntegration bool
 }
 
 // word is a flag that takes the word true or false, after a space or an equals sign: its value is not optional, as that
@@ -64,9 +62,6 @@ func (w *word) Set(value string) error {
 }
 
 const (
-	pauseAnnotation     = "deployment.reloader.stakater.com/pause-period"
-	pauseTimeAnnotation = "deployment.reloader.stakater.com/paused-at"
-
 	strategyAnnotations = "annotations"
 	strategyEnvVars     = "env-vars"
 )
@@ -82,8 +77,10 @@ func (s *stakater) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&keys.Search, "auto-search-annotation", keys.Search, "The annotation that selects those sources of a workload that carry the match annotation.")
 	flags.StringVar(&keys.Match, "search-match-annotation", keys.Match, "The annotation by which a source is found by search.")
 	flags.StringVar(&keys.Ignore, "ignore-annotation", keys.Ignore, "The annotation by which a source restarts nothing.")
-	flags.StringVar(&s.pauseAnnotation, "pause-deployment-annotation", pauseAnnotation, "Not supported yet.")
-	flags.StringVar(&s.pauseTime, "pause-deployment-time-annotation", pauseTimeAnnotation, "Not supported yet.")
+	flags.StringVar(&keys.PausePeriod, "pause-deployment-annotation", keys.PausePeriod,
+		"The annotation that says how long restarts of a Deployment are put off, so that all changes of that time are one.")
+	flags.StringVar(&keys.PausedAt, "pause-deployment-time-annotation", keys.PausedAt,
+		"The annotation that says since when they are.")
 
 	flags.BoolVar(&s.autoAll, "auto-reload-all", false, "Select every source of every workload that does not say otherwise.")
 	flags.Var(&s.reloadOnCreate, "reload-on-create", "Whether a source that appears restarts workloads: true or false.")
@@ -118,8 +115,6 @@ func (s *stakater) check() error {
 		{"--webhook-url", s.webhookURL != ""},
 		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
 		{"--enable-csi-integration", s.csiIntegration},
-		{"--pause-deployment-annotation", s.pauseAnnotation != pauseAnnotation},
-		{"--pause-deployment-time-annotation", s.pauseTime != pauseTimeAnnotation},
 		{"the environment variable ALERT_ON_RELOAD", os.Getenv("ALERT_ON_RELOAD") == "true"},
 		{"the environment variable METRICS_COUNT_BY_NAMESPACE", os.Getenv("METRICS_COUNT_BY_NAMESPACE") == "enabled"},
 	} {

@@ -87,7 +87,6 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 		"webhook":            {[]string{"--webhook-url=http://x"}, []string{"--webhook-url", "not supported yet"}},
 		"rollouts":           {[]string{"--is-Argo-Rollouts=true"}, []string{"--is-Argo-Rollouts", "not supported yet"}},
 		"CSI":                {[]string{"--enable-csi-integration"}, []string{"--enable-csi-integration", "not supported yet"}},
-		"pause":              {[]string{"--pause-deployment-annotation=x"}, []string{"--pause-deployment-annotation", "not supported yet"}},
 		"strategy":           {[]string{"--reload-strategy=magic"}, []string{"--reload-strategy", "magic", "annotations", "env-vars"}},
 		"format":             {[]string{"--log-format=xml"}, []string{"--log-format", "xml", "json"}},
 		"ignored sources":    {[]string{"--resources-to-ignore=pods"}, []string{"--resources-to-ignore", "pods"}},
@@ -146,11 +145,13 @@ func TestWords(t *testing.T) {
 
 func TestRenamedAnnotations(t *testing.T) {
 	got := complete(t, "--auto-annotation=a", "--configmap-auto-annotation=b", "--secret-auto-annotation=c", "--configmap-annotation=d",
-		"--secret-annotation=e", "--auto-search-annotation=f", "--search-match-annotation=g", "--ignore-annotation=h", "--auto-reload-all")
+		"--secret-annotation=e", "--auto-search-annotation=f", "--search-match-annotation=g", "--ignore-annotation=h", "--auto-reload-all",
+		"--pause-deployment-annotation=i", "--pause-deployment-time-annotation=j")
 	want := selection.Defaults()
 	want.AutoAll = true
 	keys := &want.Annotations
 	keys.Auto, keys.Search, keys.Match, keys.Ignore = "a", "f", "g", "h"
+	keys.PausePeriod, keys.PausedAt = "i", "j"
 	keys.TypedAuto = map[reference.Kind]string{reference.ConfigMap: "b", reference.Secret: "c"}
 	keys.Named = map[reference.Kind]string{reference.ConfigMap: "d", reference.Secret: "e"}
 	if diff := cmp.Diff(want, got.Selection); diff != "" {

@@ -40,7 +40,8 @@ func Compare(older, newer *Entry) (change Change, restarted bool) {
 
 func sameRecord(a, b *Entry) bool {
 	return a.Workload == b.Workload && a.UID == b.UID && a.Template == b.Template &&
-		a.PendingSince.Equal(b.PendingSince) && a.Throttle.Equal(b.Throttle) && a.AbsentSince.Equal(b.AbsentSince)
+		a.PendingSince.Equal(b.PendingSince) && a.Throttle.Equal(b.Throttle) &&
+		a.PausedSince.Equal(b.PausedSince) && a.AbsentSince.Equal(b.AbsentSince)
 }
 
 func sameSources(a, b *Entry) bool {

@@ -47,6 +47,7 @@ func TestCompare(t *testing.T) {
 		{name: "template", older: full(), newer: edit(func(e *ledger.Entry) { e.Template = digest.Digest{9} }), want: ledger.Updated},
 		{name: "pending", older: full(), newer: edit(func(e *ledger.Entry) { e.PendingSince = later }), want: ledger.Updated},
 		{name: "throttle", older: full(), newer: edit(func(e *ledger.Entry) { e.Throttle = later }), want: ledger.Updated},
+		{name: "paused", older: full(), newer: edit(func(e *ledger.Entry) { e.PausedSince = later }), want: ledger.Updated},
 		{name: "absent", older: full(), newer: edit(func(e *ledger.Entry) { e.AbsentSince = later }), want: ledger.Updated},
 		{name: "proven later", older: full(), newer: edit(func(e *ledger.Entry) { e.ProvenAt = later }), want: ledger.Refreshed},
 		{name: "source gone", older: full(), newer: edit(func(e *ledger.Entry) { delete(e.Sources, tls) }), want: ledger.Updated},

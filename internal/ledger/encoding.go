@@ -51,6 +51,7 @@ type record struct {
 	ProvenAt int64          `json:"at,omitempty"`
 	Pending  int64          `json:"pend,omitempty"`
 	Throttle int64          `json:"thr,omitempty"`
+	Paused   int64          `json:"pau,omitempty"`
 	Absent   int64          `json:"abs,omitempty"`
 
 	Sources []sourceRecord `json:"src,omitempty"`
@@ -131,7 +132,7 @@ func toRecord(e *Entry, sequence uint64) record {
 		Kind: e.Workload.Kind, Namespace: e.Workload.Namespace, Name: e.Workload.Name, UID: e.UID,
 		Value: e.Value, Token: e.Token, Template: optional(e.Template), ProvenAt: milli(e.ProvenAt),
 		Pending: milli(e.PendingSince), Throttle: milli(e.Throttle),
-		Absent: milli(e.AbsentSince),
+		Paused: milli(e.PausedSince), Absent: milli(e.AbsentSince),
 	}
 	for _, source := range slices.SortedFunc(maps.Keys(e.Sources), reference.Source.Compare) {
 		s := e.Sources[source]
@@ -161,8 +162,8 @@ func (r record) entry() (*Entry, error) {
 		Workload: Workload{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}, UID: r.UID,
 		Value: r.Value, Token: r.Token, Template: value(r.Template), ProvenAt: fromMilli(r.ProvenAt),
 		PendingSince: fromMilli(r.Pending), Throttle: fromMilli(r.Throttle),
-		AbsentSince: fromMilli(r.Absent),
-		Sources:     make(map[reference.Source]Source, len(r.Sources)),
+		PausedSince: fromMilli(r.Paused), AbsentSince: fromMilli(r.Absent),
+		Sources: make(map[reference.Source]Source, len(r.Sources)),
 	}
 	for _, sr := range r.Sources {
 		source := reference.Source{Kind: sr.Kind, Namespace: sr.Namespace, Name: sr.Name}

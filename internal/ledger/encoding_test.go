@@ -78,11 +78,11 @@ func TestTimes(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e := &ledger.Entry{
-				Workload: full().Workload, UID: "uid", ProvenAt: tc.in, PendingSince: tc.in, Throttle: tc.in, AbsentSince: tc.in,
+				Workload: full().Workload, UID: "uid", ProvenAt: tc.in, PendingSince: tc.in, Throttle: tc.in, PausedSince: tc.in, AbsentSince: tc.in,
 				Sources: map[reference.Source]ledger.Source{tls: {Changed: tc.in, NotAfter: tc.in, Diverged: tc.in, PendingChanged: tc.in}},
 			}
 			want := &ledger.Entry{
-				Workload: full().Workload, UID: "uid", ProvenAt: tc.want, PendingSince: tc.want, Throttle: tc.want, AbsentSince: tc.want,
+				Workload: full().Workload, UID: "uid", ProvenAt: tc.want, PendingSince: tc.want, Throttle: tc.want, PausedSince: tc.want, AbsentSince: tc.want,
 				Sources: map[reference.Source]ledger.Source{tls: {Changed: tc.want, NotAfter: tc.want, Diverged: tc.want, PendingChanged: tc.want}},
 			}
 			got, _ := decode(t, encode(t, e, 0))

@@ -78,7 +78,8 @@ func random(r *rand.Rand) *ledger.Entry {
 	e := &ledger.Entry{
 		Workload: ledger.Workload{Kind: "D" + text(), Namespace: text(), Name: "n" + text()}, UID: types.UID("u" + text()),
 		Value: text(), Token: text(), Template: sum(), ProvenAt: moment(),
-		PendingSince: moment(), Throttle: moment(), AbsentSince: moment(), Sources: map[reference.Source]ledger.Source{},
+		PendingSince: moment(), Throttle: moment(), PausedSince: moment(), AbsentSince: moment(),
+		Sources: map[reference.Source]ledger.Source{},
 	}
 	for i := range r.Intn(4) {
 		s := ledger.Source{

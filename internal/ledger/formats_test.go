@@ -85,6 +85,19 @@ func TestPatternsAreStored(t *testing.T) {
 	}
 }
 
+// Pauses came later, too.
+func TestPausesAreStored(t *testing.T) {
+	entry := &ledger.Entry{Workload: full().Workload, UID: "uid", PausedSince: base, Sources: map[reference.Source]ledger.Source{}}
+	want := fmt.Sprintf(`{"v":1,"h":1,"k":"Deployment","ns":"apps","nm":"registry","u":"uid","pau":%d}`, base.UnixMilli())
+	data := encode(t, entry, 0)
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, _ := decode(t, data); cmp.Diff(entry, got) != "" {
+		t.Errorf("(-written +read):\n%s", cmp.Diff(entry, got))
+	}
+}
+
 func storedLines(t *testing.T, format int) []string {
 	t.Helper()
 	data, err := stored.ReadFile(fmt.Sprintf("testdata/format-%d.jsonl", format))

@@ -52,6 +52,9 @@ type Entry struct {
 	PendingSince time.Time
 	// Throttle is the time up to which restarts are paid for, on the controller's clock: see the plan package.
 	Throttle time.Time
+	// PausedSince is when the pause period began for whose end the restart that is due waits, on the controller's clock; zero
+	// if none has. What the restart is written for ends it.
+	PausedSince time.Time
 	// AbsentSince is when the workload was first found missing, on the controller's clock.
 	AbsentSince time.Time
 }

@@ -27,11 +27,13 @@ func Decide(in Input) Decision {
 		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts"}
 	}
 	token, problems := token(in.Workload)
+	pause, invalid := in.Pause.period(in.Workload)
+	problems = append(problems, invalid...)
 	if in.Workload.Generation < in.Written {
 		return Decision{Verdict: Restarting, Entry: in.Entry, After: lookAgain, Problems: problems,
 			Message: "waiting for the restart to show in the cache"}
 	}
-	d := &decider{in: in, now: in.Now}
+	d := &decider{in: in, now: in.Now, pause: pause}
 	if d.open() {
 		return Decision{NeedsRollout: true}
 	}
@@ -63,6 +65,8 @@ type decider struct {
 	entered bool
 	// request is the token of a restart that somebody asks for and that was not handled; empty if nobody does.
 	request string
+	// pause is how long a restart is put off; zero for not at all.
+	pause time.Duration
 }
 
 // open picks the record to go by. It asks for the pods where the workload took another object's place: if pods of that
@@ -74,6 +78,9 @@ func (d *decider) open() (needsRollout bool) {
 		d.entry = d.in.Entry.Clone()
 		d.entry.AbsentSince = time.Time{}
 		unthrottle(d.entry, d.now)
+		if d.entry.PausedSince.After(d.now) {
+			d.entry.PausedSince = d.now // by the clock of another replica
+		}
 		return false
 	case d.in.Predecessor != nil:
 		if d.in.Rollout == nil {
@@ -134,7 +141,7 @@ func (d *decider) adopt() {
 		d.behind = true
 		return
 	}
-	e.Value, d.adopted = live, true
+	e.Value, d.adopted, e.PausedSince = live, true, time.Time{}
 	if requested {
 		e.Token, d.request = d.request, ""
 	}
@@ -162,7 +169,7 @@ func (d *decider) adoptFor(written bool) {
 func (d *decider) decide() Decision {
 	for _, rule := range []func() *Decision{
 		d.sight, d.held, d.required, d.looked, d.requested,
-		d.overwritten, d.rollingOut, d.synced, d.settled, d.freshAlready, d.gates,
+		d.overwritten, d.rollingOut, d.synced, d.settled, d.paused, d.freshAlready, d.gates,
 	} {
 		if decision := rule(); decision != nil {
 			return *decision
@@ -335,7 +342,7 @@ func (d *decider) synced() *Decision {
 			return again
 		}
 	}
-	d.entry.PendingSince = time.Time{}
+	d.entry.PendingSince, d.entry.PausedSince = time.Time{}, time.Time{}
 	if !d.in.Workload.Rolling {
 		d.prove()
 	}
@@ -365,7 +372,7 @@ func (d *decider) prove() {
 	if !w.Rolling {
 		e.Template = w.Template
 	}
-	e.Sources, e.PendingSince = proven, time.Time{}
+	e.Sources, e.PendingSince, e.PausedSince = proven, time.Time{}, time.Time{}
 }
 
 // pending is a decision that leaves differences where they are, and remembers since when.

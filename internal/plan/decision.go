@@ -38,7 +38,8 @@ const (
 	RolledBack Verdict = "RolledBack"
 	// Settling restarts wait for more changes.
 	Settling Verdict = "Settling"
-	// Throttled restarts wait because this workload was restarted often, or many are restarted by adoption.
+	// Throttled restarts wait because this workload was restarted often, asks for a pause before each restart, or many are
+	// restarted by adoption.
 	Throttled Verdict = "Throttled"
 	// Restarting workloads roll out.
 	Restarting Verdict = "Restarting"
@@ -96,6 +97,8 @@ type Input struct {
 	// Rollout is what the API server says of the pods; nil unless an earlier decision asked for it.
 	Rollout *Rollout
 	Hold    *Hold
+	// Pause names the annotations by which a Deployment asks for a pause.
+	Pause PauseAnnotations
 	// OwnerApply is who applies the nearest of the workload's owners; zero if nobody is known to.
 	OwnerApply Apply
 	Policy     Policy

@@ -51,6 +51,7 @@ var simDeeds = []struct {
 	{3, (*actor).scale},
 	{3, (*actor).pause},
 	{2, (*actor).opt},
+	{3, (*actor).putOff},
 	{4, (*actor).request},
 	{6, (*actor).hold},
 	{4, (*actor).removeSource},
@@ -380,6 +381,12 @@ func (a *actor) pause() {
 			w.onDelete = !w.onDelete
 		}
 	})
+}
+
+// putOff asks for a pause period before restarts, or does not any more.
+func (a *actor) putOff() {
+	period := []string{"", "30s", "10m"}[a.r.Intn(3)]
+	a.server.edit(a.workload(), "kubectl", func(w *apiWorkload) { w.period = period })
 }
 
 func (a *actor) opt() {

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
@@ -254,7 +255,7 @@ func (p *process) input(w plan.Workload, out bool, t *simTrack) plan.Input {
 		Selection: selection.Result{Selected: !out, Uses: w.Uses}, Sources: map[reference.Source]plan.Source{},
 		Entry: p.book.get(w.UID), Bootstrap: p.boot[w.Workload], AdoptionReady: !p.tokens.After(now),
 		Unpersisted: !p.book.persisted(w.UID), Written: t.written, Progressed: t.progressed, SettlingSince: t.settling,
-		Began: p.began,
+		Began: p.began, Pause: plan.PauseAnnotations{Period: v1alpha1.PausePeriodAnnotation},
 	}
 	for _, use := range w.Uses {
 		observed, found := p.states[use.Source]

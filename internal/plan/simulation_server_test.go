@@ -85,6 +85,7 @@ type apiWorkload struct {
 	created    time.Time
 	out        bool   // opted out
 	token      string // of a restart that somebody asks for
+	period     string // that restarts are put off
 	template   apiTemplate
 	replicas   int
 	paused     bool
@@ -122,8 +123,12 @@ func (v *server) observe(w *apiWorkload) plan.Workload {
 		Rolling:  w.observed < w.generation || w.updated < w.replicas || w.total > w.updated,
 		Progress: fmt.Sprint(w.observed, w.total, w.updated, w.ready),
 	}
+	o.Annotations = map[string]string{}
 	if w.token != "" {
-		o.Annotations = map[string]string{v1alpha1.RestartRequestedAtAnnotation: w.token}
+		o.Annotations[v1alpha1.RestartRequestedAtAnnotation] = w.token
+	}
+	if w.period != "" {
+		o.Annotations[v1alpha1.PausePeriodAnnotation] = w.period
 	}
 	if w.Kind == "DaemonSet" {
 		o.Replicas = int32(w.desired)

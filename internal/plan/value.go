@@ -58,7 +58,7 @@ func follows(key digest.Key, live, previous, token string) bool {
 // Restarted is the record after the restart that was decided on was written at this time.
 func Restarted(d Decision, now time.Time) *ledger.Entry {
 	e := d.Entry.Clone()
-	e.Value = d.Value
+	e.Value, e.PausedSince = d.Value, time.Time{}
 	if d.Requested != "" {
 		e.Token = d.Requested
 	}

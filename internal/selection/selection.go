@@ -23,11 +23,15 @@ type Annotations struct {
 	Exclude map[reference.Kind]string
 	// Ignore, on a source, keeps it from restarting anything.
 	Ignore string
+	// PausePeriod, on a Deployment, is how long its restarts are put off, and PausedAt since when they are. They select
+	// nothing.
+	PausePeriod string
+	PausedAt    string
 }
 
 // OnWorkloads lists the keys that are read from workloads and their pod templates.
 func (a Annotations) OnWorkloads() []string {
-	keys := []string{a.Auto, a.Search}
+	keys := []string{a.Auto, a.Search, a.PausePeriod, a.PausedAt}
 	for _, of := range []map[reference.Kind]string{a.TypedAuto, a.Named, a.Exclude} {
 		for _, key := range of {
 			keys = append(keys, key)
@@ -60,6 +64,7 @@ func Defaults() Settings {
 			Exclude: map[reference.Kind]string{
 				reference.Secret: v1alpha1.SecretExcludeAnnotation, reference.ConfigMap: v1alpha1.ConfigMapExcludeAnnotation,
 			},
+			PausePeriod: v1alpha1.PausePeriodAnnotation, PausedAt: v1alpha1.PausedAtAnnotation,
 		},
 		Kinds: []reference.Kind{reference.ConfigMap, reference.Secret},
 	}

@@ -1,0 +1,45 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/flux-reloader/reloader/internal/selection"
+)
+
+// PauseAnnotations are the names of the annotations by which a Deployment has its restarts put off; empty for none.
+type PauseAnnotations struct {
+	// Period is how long.
+	Period string
+}
+
+// period is the pause that a Deployment asks for; zero, and a problem, if its annotation cannot be read. Other kinds cannot
+// ask for one.
+func (a PauseAnnotations) period(w Workload) (time.Duration, []selection.Problem) {
+	value, asked := w.Annotations[a.Period]
+	if !asked || a.Period == "" || w.Kind != "Deployment" {
+		return 0, nil
+	}
+	period, err := time.ParseDuration(value)
+	if err != nil || period < 0 {
+		return 0, []selection.Problem{{Annotation: a.Period, Value: value, Detail: `is ignored: want a duration such as "5m"`}}
+	}
+	return period, nil
+}
+
+// paused holds a restart back until the workload's pause period is over, so that whatever changes until then is in it. The
+// first change begins the period, and later ones do not extend it. It comes before the pods are asked for: what they run
+// with counts at its end. Who paused the rollout is waited for first, and the period goes on meanwhile.
+func (d *decider) paused() *Decision {
+	if d.pause == 0 || d.written() {
+		return nil
+	}
+	if d.entry.PausedSince.IsZero() {
+		d.entry.PausedSince = d.now
+	}
+	end := d.entry.PausedSince.Add(d.pause)
+	if !end.After(d.now) || d.in.Workload.Held == HeldPaused {
+		return nil
+	}
+	decision := d.pending(Throttled, "waiting for the end of the pause period at "+end.UTC().Format(time.RFC3339), end.Sub(d.now))
+	return &decision
+}
