@@ -188,18 +188,23 @@ func (i *informer) answered(err error) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	told := i.resource.Served != nil && (apierrors.IsNotFound(err) || err == nil && apierrors.IsNotFound(i.refused))
+	i.say(err)
+	i.refused = err
+}
+
+// say logs an answer of another kind than the one before, unless somebody is told, who says what it means.
+func (i *informer) say(err error) {
+	absent := apierrors.IsNotFound(err)
 	switch {
-	case refuses && i.refused != nil: // said before
-	case told: // who is told says what that means
-	case apierrors.IsNotFound(err):
+	case err != nil && i.refused != nil: // said before
+	case i.resource.Served != nil && (absent || apierrors.IsNotFound(i.refused)): // somebody is told
+	case absent:
 		i.log.Info("the API server does not serve the resource; trying again until it does")
-	case refuses:
+	case err != nil:
 		i.log.Error(err, "the API server refuses the watch; trying again until it does not")
 	case i.refused != nil:
 		i.log.Info("the API server allows the watch again")
 	}
-	i.refused = err
 }
 
 func (i *informer) refusal() error {

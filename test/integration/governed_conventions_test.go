@@ -73,7 +73,6 @@ func TestAPolicyKeepsToFluxsConventions(t *testing.T) {
 
 	t.Log("the next controller has nothing to add")
 	writes := policy.statusWrites()
-	before = 0
 	c.stop()
 	w.startController(flags...)
 	w.mark(1)
