@@ -80,6 +80,11 @@ func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 		log: r.log, options: r.options, client: r.client, watches: r.watches, policies: reconciler.policies, events: r.events,
 		duration: r.duration, feed: r.feed,
 	}
+	for _, p := range r.watches.policies.All() { // before anything is restarted, which is to be in its history
+		if object, exists := r.watches.policies.Get(p.Name); exists {
+			reconciler.policies.round(object)
+		}
+	}
 	policies, err := newController(r, "reloadpolicy", of, r.beginPolicies)
 	if err != nil {
 		return err

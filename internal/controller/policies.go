@@ -180,12 +180,12 @@ func (p *policies) forget(name policy.Name) []ledger.Workload {
 
 // begin starts a round: these workloads are awaited. It returns all that have to be looked at, with those that the policy
 // selected before.
-func (p *policies) begin(r *round, awaited map[ledger.Workload]bool) []ledger.Workload {
+func (p *policies) begin(r *round, of policy.Name, awaited map[ledger.Workload]bool) []ledger.Workload {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	look := slices.Collect(maps.Keys(awaited))
-	for _, w := range r.tally.Workloads() {
-		if !awaited[w] {
+	for w, s := range p.of { // also what another policy by this name governed
+		if s.governing == of && !awaited[w] {
 			look = append(look, w)
 		}
 	}
@@ -221,9 +221,8 @@ func (p *policies) write(r *round, status *v1alpha1.ReloadPolicyStatus) observed
 	for _, by := range r.shadowed {
 		o.shadowed[by]++
 	}
-	if i := slices.IndexFunc(status.Pending, func(w v1alpha1.PendingWorkload) bool { return w.Reason == v1alpha1.RestartFailedReason }); i >= 0 {
-		w := status.Pending[i]
-		o.failure = w.Workload.Kind + "/" + w.Workload.Namespace + "/" + w.Workload.Name + ": " + w.Message
+	if w, message := r.tally.Failure(); message != "" {
+		o.failure = w.String() + ": " + message
 	}
 	return o
 }

@@ -75,8 +75,14 @@ func (b *book) begun(r *round, awaited ...string) []string {
 	for _, name := range awaited {
 		all[named(name)] = true
 	}
+	var of policy.Name
+	for name, known := range b.by {
+		if known == r {
+			of = name
+		}
+	}
 	var look []string
-	for _, w := range b.begin(r, all) {
+	for _, w := range b.begin(r, of, all) {
 		look = append(look, w.Name)
 	}
 	slices.Sort(look)

@@ -96,11 +96,14 @@ func (r *PolicyReconciler) begin(round *round, object *v1alpha1.ReloadPolicy, na
 	}
 	awaited := map[ledger.Workload]bool{}
 	for _, w := range r.watches.workloads.All() {
-		if governing, others := r.watches.governing(w); governing != nil && (governing.Name == name || slices.Contains(others, name)) {
+		if name.Namespace != r.options.Namespace && name.Namespace != w.Namespace {
+			continue
+		}
+		if governing, others, _ := r.watches.governing(w); governing != nil && (governing.Name == name || slices.Contains(others, name)) {
 			awaited[w.Workload] = true
 		}
 	}
-	r.lookAt(r.policies.begin(round, awaited))
+	r.lookAt(r.policies.begin(round, name, awaited))
 }
 
 func (r *PolicyReconciler) lookAt(workloads []ledger.Workload) {

@@ -51,7 +51,7 @@ type Reconciler struct {
 	// policyStore holds the policies, policies what becomes of their workloads; governing is which of them counts.
 	policyStore *policystore.Store
 	policies    *policies
-	governing   func(plan.Workload) (*policy.Policy, []policy.Name)
+	governing   func(plan.Workload) (governing *policy.Policy, shadowed []policy.Name, known bool)
 	accounts    *accounts
 	ledger      *ledgerstore.Store
 	events      *notify.Recorder
@@ -105,7 +105,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		return ctrl.Result{}, r.gone(name)
 	}
 	t := r.track(w)
-	t.governing, t.shadowed = r.governing(w)
+	if t.governing, t.shadowed, known = r.governing(w); !known {
+		r.policies.unseen(name)
+		return ctrl.Result{RequeueAfter: unknownAgain}, nil
+	}
 	if t.conflicts >= staleReads {
 		live, err := r.workloads.Live(ctx, name)
 		switch {

@@ -15,16 +15,20 @@ import (
 	"github.com/flux-reloader/reloader/internal/selection"
 )
 
-// governing is the policy that governs a workload, nil for none, and those that it shadows.
-func (w *watches) governing(of plan.Workload) (*policy.Policy, []policy.Name) {
+// governing is the policy that governs a workload, nil for none, and those that it shadows. Known is false while that cannot
+// be told, because a policy selects namespaces by labels that are not known.
+func (w *watches) governing(of plan.Workload) (governing *policy.Policy, shadowed []policy.Name, known bool) {
 	if !w.policies.Installed() {
-		return nil, nil
+		return nil, nil, true
 	}
-	known := policy.Workload{Workload: of.Workload, APIVersion: of.APIVersion, Labels: w.workloads.Labels(of.Workload)}
-	if w.namespaces != nil {
-		known.NamespaceLabels, _ = w.namespaces.Labels(of.Namespace)
+	asked := policy.Workload{Workload: of.Workload, APIVersion: of.APIVersion, Labels: w.workloads.Labels(of.Workload)}
+	if w.namespaces != nil && w.policies.SelectsNamespaces() {
+		if asked.NamespaceLabels, known = w.namespaces.Labels(of.Namespace); !known {
+			return nil, nil, false
+		}
 	}
-	return w.policies.Governing(known)
+	governing, shadowed = w.policies.Governing(asked)
+	return governing, shadowed, true
 }
 
 // selects says which sources restart a workload, by its annotations and by what governs it.
@@ -99,17 +103,18 @@ func (r *Reconciler) writerFor(governing *policy.Policy) (client.Writer, error) 
 // belongs is what a workload belongs to, to be told of what happens to it: the Flux object that applies it, or else the
 // policy that governs it; nil for neither.
 func (r *Reconciler) belongs(w plan.Workload, t *track) *notify.Related {
-	if object, found := r.owners.Ref(w.Owners); found {
+	object, found := r.owners.Ref(w.Owners)
+	if found && (object.Namespace == w.Namespace || !r.options.NoCrossNamespaceRefs) { // anybody may copy labels
 		return &notify.Related{Object: object}
 	}
 	if t.governing == nil {
 		return nil
 	}
-	object, exists := r.policyStore.Get(t.governing.Name)
+	governing, exists := r.policyStore.Get(t.governing.Name)
 	if !exists {
 		return nil
 	}
-	return &notify.Related{Object: policyReference(object), Own: true}
+	return &notify.Related{Object: policyReference(governing), Own: true}
 }
 
 // outcome is what a reconcile came to, for the status of the policy.

@@ -19,6 +19,10 @@ import (
 // report tells of a decision: metrics each time, logs and events when it is another than the last.
 func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Problem, d plan.Decision) {
 	r.metrics.decided(w.Workload, d.Verdict)
+	switch d.Verdict {
+	case plan.InSync, plan.AlreadyFresh, plan.Baseline, plan.NotSelected:
+		t.failure = "" // its cause is gone: the same again is news
+	}
 	r.reportProblems(w, t, slices.Concat(problems, d.Problems))
 	held := ""
 	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {

@@ -19,8 +19,9 @@ type track struct {
 	written int64
 	// conflicts in a row.
 	conflicts int
-	// progress of the rollout as last seen, and when it last moved.
+	// progress of the rollout and generation as last seen, and when either last moved.
 	progress   string
+	generation int64
 	progressed time.Time
 	// settling is when the workload began to wait for more changes; zero if it does not.
 	settling time.Time
@@ -52,8 +53,8 @@ func (r *Reconciler) track(w plan.Workload) *track {
 }
 
 func (t *track) observe(w plan.Workload, now time.Time) {
-	if t.progress != w.Progress || t.progressed.IsZero() {
-		t.progress, t.progressed = w.Progress, now
+	if t.progress != w.Progress || t.generation != w.Generation || t.progressed.IsZero() {
+		t.progress, t.generation, t.progressed = w.Progress, w.Generation, now
 	}
 }
 

@@ -203,7 +203,7 @@ func (d *decider) sight() *Decision {
 	if len(suspects) == 0 {
 		return nil
 	}
-	if d.rolling() || d.in.Hold != nil || d.behind || d.request != "" {
+	if d.rolling() || d.holds() || d.behind || d.request != "" {
 		for _, i := range suspects {
 			d.enter(d.findings[i], true)
 		}
@@ -274,10 +274,19 @@ func (d *decider) replaced() []reference.Source {
 	return sources
 }
 
+// holds reports whether restarts are held, and will happen when that ends. A workload that is only observed is judged as any
+// other, until it would be restarted.
+func (d *decider) holds() bool { return d.in.Hold != nil && d.in.Hold.Verdict != Observed }
+
 // held reports a hold from outside (rule 1). Differences are remembered all the same.
 func (d *decider) held() *Decision {
 	if d.in.Hold == nil {
 		return nil
+	}
+	if !d.holds() && d.differs() { // what is only observed may be over
+		if decision := d.freshAlready(); decision != nil && (decision.NeedsRollout || decision.Verdict == AlreadyFresh || decision.Verdict == InSync) {
+			return decision
+		}
 	}
 	decision := d.pending(d.in.Hold.Verdict, d.in.Hold.Message, d.in.Hold.For)
 	return &decision
@@ -384,7 +393,7 @@ func (d *decider) pending(verdict Verdict, message string, after time.Duration) 
 	if d.request != "" {
 		message += "; " + describeRequest(d.request)
 	}
-	return Decision{Verdict: verdict, Changes: changes, Message: message, Entry: d.entry, After: after}
+	return Decision{Verdict: verdict, Changes: changes, Message: message, Entry: d.entry, After: after, Requested: d.request}
 }
 
 // restart writes the value for the present content of all sources, also of those that do not differ.

@@ -185,7 +185,7 @@ type Decision struct {
 	Entry *ledger.Entry
 	// Write is what to write to the template; only with Restart.
 	Write
-	// Requested is the token of the restart request that the restart handles, content or not; only with Restart.
+	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string
 	// Problems are annotations that the decision ignores because their values make no sense.
 	Problems []selection.Problem

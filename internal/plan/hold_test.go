@@ -38,6 +38,28 @@ func TestHold(t *testing.T) {
 		given: func(s *scenario) { s.proven().held(plan.OwnerReconciling).wrote(tls, "crt", "B").later(5) },
 		want:  outcome{Verdict: plan.OwnerReconciling, Changes: "Secret/tls changed (crt)"},
 	}, {
+		name: "observed", reason: "the verdict is the hold's, and the difference is shown",
+		given: func(s *scenario) { s.proven().held(plan.Observed).wrote(tls, "crt", "B").later(5) },
+		want:  outcome{Verdict: plan.Observed, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "observed, and somebody rolled out", reason: "nothing is left to restart for",
+		given: func(s *scenario) {
+			s.proven().held(plan.Observed).wrote(tls, "crt", "B").later(5).decide()
+			s.later(60).template().rolledOut().later(5)
+		},
+		want: outcome{Verdict: plan.AlreadyFresh, Asked: true},
+	}, {
+		name: "observed, and content returned", reason: "pods have run with it all along",
+		given: func(s *scenario) {
+			s.proven().held(plan.Observed).wrote(tls, "crt", "B").later(5).decide()
+			s.later(60).wrote(tls, "crt", "A").later(5)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "observed, stale at first sight", reason: "that is what somebody wants to know",
+		given: func(s *scenario) { s.held(plan.Observed).hasPods(started(-600)).renewed(-500) },
+		want:  outcome{Verdict: plan.Observed, Changes: "Secret/tls changed", Asked: true},
+	}, {
 		name: "nothing to hold", reason: "a hold is shown whether or not there is a difference",
 		given: func(s *scenario) { s.proven().held(plan.Suspended) }, want: outcome{Verdict: plan.Suspended},
 	}, {

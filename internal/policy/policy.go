@@ -30,10 +30,11 @@ type Policy struct {
 	// Settings are how the workloads are restarted.
 	Settings Settings
 
-	// scope is which namespaces the workloads may be in.
-	scope     func(namespace string, of labels.Set) bool
-	workloads []workloadRule
-	sources   []sourceRule
+	// scope is which namespaces the workloads may be in, namespaces whether their labels say so.
+	scope      func(namespace string, of labels.Set) bool
+	namespaces bool
+	workloads  []workloadRule
+	sources    []sourceRule
 	// everyWorkload and everySource are whether there are no entries at all, readable or not.
 	everyWorkload, everySource bool
 }
@@ -80,7 +81,7 @@ func Compile(object *v1alpha1.ReloadPolicy, trusted string) (Policy, []Problem) 
 		everySource:   len(spec.Sources) == 0,
 	}
 	p.Settings = c.settings(spec)
-	p.scope = c.scope(p.Namespace, spec.NamespaceSelector, trusted)
+	p.scope, p.namespaces = c.scope(p.Namespace, spec.NamespaceSelector, trusted)
 	for i := range spec.Workloads {
 		if rule, ok := c.workload(fmt.Sprintf("spec.workloads[%d]", i), &spec.Workloads[i]); ok {
 			p.workloads = append(p.workloads, rule)

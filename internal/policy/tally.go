@@ -50,7 +50,7 @@ func OutcomeOf(selected bool, d plan.Decision, until time.Time) Outcome {
 		return Outcome{State: InSync}
 	case d.Verdict == plan.Restart, d.Verdict == plan.Restarting:
 		return Outcome{State: Restarting}
-	case len(d.Changes) == 0 && d.Verdict != plan.Waiting:
+	case len(d.Changes) == 0 && d.Requested == "" && d.Verdict != plan.Waiting:
 		return Outcome{State: InSync} // held, and nothing to hold
 	}
 	o := Outcome{State: Pending, Reason: string(d.Verdict), Message: d.Message, Until: until}
@@ -99,7 +99,7 @@ func NewTally(history []v1alpha1.Restart) *Tally {
 // Note notes what was decided about a workload, and reports whether that changes the status.
 func (t *Tally) Note(w ledger.Workload, o Outcome, now time.Time) bool {
 	before, known := t.outcomes[w]
-	ended := before.State == Restarting && o.State == InSync && t.rolledOut(w, now)
+	ended := before.State != InSync && o.State == InSync && t.rolledOut(w, now)
 	if known && before.equal(o) {
 		t.outcomes[w] = o
 		return ended
@@ -192,6 +192,16 @@ func (t *Tally) count(s State, by int32) {
 		c.Failed += by
 	case Unselected:
 	}
+}
+
+// Failure is the workload that could not be restarted for longest, and why; empty if there is none.
+func (t *Tally) Failure() (w ledger.Workload, message string) {
+	if t.counts.Failed == 0 {
+		return w, ""
+	}
+	i := slices.IndexFunc(t.waiting, func(w ledger.Workload) bool { return t.outcomes[w].State == Failed })
+	w = t.waiting[i]
+	return w, cut(t.outcomes[w].Message, v1alpha1.MaxMessageLength)
 }
 
 // Counts are the numbers of workloads.

@@ -57,25 +57,29 @@ func (c *compiler) workload(field string, from *v1alpha1.WorkloadSelector) (rule
 	return rule, ok
 }
 
-// scope is the policy's own namespace, or those that the selector selects if this is the trusted one.
-func (c *compiler) scope(own string, from *metav1.LabelSelector, trusted string) func(string, labels.Set) bool {
+// SelectsNamespaces reports whether what Selects says may change with the labels of a namespace.
+func (p Policy) SelectsNamespaces() bool { return p.namespaces }
+
+// scope is the policy's own namespace, or those that the selector selects if this is the trusted one; byLabels is whether
+// their labels count.
+func (c *compiler) scope(own string, from *metav1.LabelSelector, trusted string) (includes func(string, labels.Set) bool, byLabels bool) {
 	const field = "spec.namespaceSelector"
 	nowhere := func(string, labels.Set) bool { return false }
 	switch {
 	case from == nil:
-		return func(namespace string, _ labels.Set) bool { return namespace == own }
+		return func(namespace string, _ labels.Set) bool { return namespace == own }, false
 	case own != trusted:
 		detail := "only policies in the controller's namespace may select other namespaces"
 		if trusted == "" {
-			detail = "no policy may select other namespaces, as the controller runs with --no-cross-namespace-refs"
+			detail = "no policy may select other namespaces, as the controller runs with --no-cross-namespace-refs, or does not watch all of them"
 		}
 		c.problems = append(c.problems, Problem{Reason: v1alpha1.AccessDeniedReason, Field: field, Detail: detail})
-		return nowhere
+		return nowhere, false
 	}
 	selector, err := metav1.LabelSelectorAsSelector(from)
 	if err != nil {
 		c.invalid(field, "", err.Error())
-		return nowhere
+		return nowhere, false
 	}
-	return func(_ string, of labels.Set) bool { return selector.Matches(of) }
+	return func(_ string, of labels.Set) bool { return selector.Matches(of) }, !selector.Empty()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -67,8 +68,8 @@ func New(options Options) (*Store, error) {
 		return nil, fmt.Errorf("preparing policies: %w", err)
 	}
 	trusted := options.Namespace
-	if options.NoCrossNamespaceRefs {
-		trusted = ""
+	if options.NoCrossNamespaceRefs || !options.Scope.Includes(metav1.NamespaceAll) {
+		trusted = "" // of a list of namespaces, labels are not known
 	}
 	informers, err := watch.New(options.Log, options.Scope.With(options.Namespace), watch.Resource{
 		Name: resource, Client: client, Codec: runtime.NewParameterCodec(scheme), Object: &v1alpha1.ReloadPolicy{},
@@ -131,6 +132,18 @@ func (s *Store) compiled() []*policy.Policy {
 		}
 	}
 	return all
+}
+
+// SelectsNamespaces reports whether any policy selects namespaces by their labels.
+func (s *Store) SelectsNamespaces() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, o := range s.held[s.options.Namespace] {
+		if s.served && o.compiled.SelectsNamespaces() {
+			return true
+		}
+	}
+	return false
 }
 
 // SelectsByLabels reports whether any policy selects sources by their labels.

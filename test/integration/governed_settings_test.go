@@ -53,6 +53,7 @@ func TestAPolicyForAllWorkloads(t *testing.T) {
 	w.startController(quick)
 	w.awaitRecord(marker)
 	w.create(configMap("settings", "key", "0"))
+	w.later() // so that the pods are known to have started after that
 	names := []string{"web", "stale", "out"}
 	out := func(d *appsv1.Deployment) { d.Annotations = with(d.Annotations, v1alpha1.AutoAnnotation, "false") }
 	w.create(deployment("web", envFromConfigMap("settings")), deployment("stale", envFromConfigMap("settings")),
