@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand"
 	"os"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, fmt.Errorf("--watch-label-selector=%q: %w", o.watchLabels, err)
 	}
-	if err := errors.Join(o.check(), o.stakater.check(), o.jitter.SetGlobalJitter(nil),
+	if err := errors.Join(o.check(), o.stakater.check(), o.jitter.SetGlobalJitter(rand.New(source{})),
 		o.gates.WithLogger(ctrl.Log.WithName("setup")).SupportedFeatures(nil)); err != nil {
 		return controller.Options{}, err
 	}
@@ -123,6 +124,16 @@ func (o *options) complete() (controller.Options, error) {
 		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
+
+// source is of random numbers for the jitter of intervals. Many workers ask for them at the same time, which the source that
+// jitter makes by itself does not bear.
+type source struct{}
+
+// Int63 implements rand.Source.
+func (source) Int63() int64 { return rand.Int63() }
+
+// Seed implements rand.Source. There is no need to.
+func (source) Seed(int64) {}
 
 // ownNamespace is where the controller runs: from the variable that Flux's manifests set, or one of Stakater Reloader's.
 func ownNamespace() string {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/jitter"
 	"github.com/spf13/pflag"
 
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -136,4 +138,24 @@ func TestUnexpectedArgument(t *testing.T) {
 	if err := run([]string{"true"}); err == nil || !strings.Contains(err.Error(), `"true"`) {
 		t.Errorf("error %v does not name the argument", err)
 	}
+}
+
+// Intervals are jittered by many workers at the same time. It takes -race to see that they must not share what is not made
+// for that.
+func TestJitterBearsManyWorkers(t *testing.T) {
+	t.Setenv("RUNTIME_NAMESPACE", "flux-system")
+	o := &options{}
+	o.bind(pflag.NewFlagSet("reloader", pflag.ContinueOnError))
+	if _, err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	var workers sync.WaitGroup
+	for range 8 {
+		workers.Go(func() {
+			for range 1000 {
+				jitter.JitteredIntervalDuration(time.Minute)
+			}
+		})
+	}
+	workers.Wait()
 }
