@@ -151,7 +151,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 		Now: now, Key: r.key, Workload: w,
 		Sources:       map[reference.Source]plan.Source{},
 		Entry:         r.ledger.Get(w.UID),
-		Pause:         plan.PauseAnnotations{Period: r.options.Selection.Annotations.PausePeriod},
+		Pause:         plan.PauseAnnotations{Period: r.options.Selection.Annotations.PausePeriod, At: r.options.Selection.Annotations.PausedAt},
 		Began:         r.began,
 		Bootstrap:     r.bootstrapping(w.Workload),
 		AdoptionReady: r.adoption.TokensAt(now) >= 1,

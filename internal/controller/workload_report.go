@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 		t.failure = "" // its cause is gone: the same again is news
 	}
 	r.reportProblems(w, t, slices.Concat(problems, d.Problems))
+	r.reportLeftPaused(w, t, d.LeftPaused)
 	held := ""
 	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {
 		held = plan.Describe(d.Changes)
@@ -71,6 +73,18 @@ func (r *Reconciler) reportProblems(w plan.Workload, t *track, problems []select
 	}
 	r.log.Info("invalid annotation", "workload", w.Workload.String(), "problem", joined)
 	r.events.Send(warning(w, notify.ReasonInvalidAnnotation, joined))
+}
+
+// reportLeftPaused tells, once, of a Deployment that nobody will resume.
+func (r *Reconciler) reportLeftPaused(w plan.Workload, t *track, since string) {
+	if since == "" || since == t.paused {
+		return
+	}
+	t.paused = since
+	message := fmt.Sprintf("%s was paused by Stakater Reloader (annotation %s: %q) and not resumed: nothing rolls out until somebody "+
+		"sets spec.paused to false and takes the annotation away", w.Short(), r.options.Selection.Annotations.PausedAt, since)
+	r.log.Info(message, "workload", w.Workload.String())
+	r.events.Send(warning(w, notify.ReasonLeftPaused, message))
 }
 
 func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, now time.Time) {

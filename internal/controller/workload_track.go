@@ -37,6 +37,7 @@ type track struct {
 	held     string
 	failure  string
 	problems string
+	paused   string
 }
 
 // track returns the workload's track, a new one for an object that took another's place.

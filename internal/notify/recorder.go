@@ -27,6 +27,8 @@ const (
 	// ReasonImmutableReplaced names an immutable source that was made again with other content, which a kubelet may not
 	// notice.
 	ReasonImmutableReplaced = "ImmutableReplaced"
+	// ReasonLeftPaused says that Stakater Reloader paused a workload and is not there to resume it.
+	ReasonLeftPaused = "LeftPaused"
 	// ReasonRolledBack says that somebody took a restart back.
 	ReasonRolledBack = "RolledBack"
 )

@@ -40,7 +40,7 @@ func Decide(in Input) Decision {
 	d.meet(token)
 	d.inspect()
 	decision := d.decide()
-	decision.Problems = problems
+	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, pause, in.Now)
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
 		decision.Replaced = d.replaced()
 	}

@@ -189,6 +189,9 @@ type Decision struct {
 	Requested string
 	// Problems are annotations that the decision ignores because their values make no sense.
 	Problems []selection.Problem
+	// LeftPaused is since when, as its annotation says it, Stakater Reloader has left the workload paused. Nothing rolls out
+	// until somebody resumes it: spec.paused is not ours. Empty if it has not.
+	LeftPaused string
 	// Adoption is true if the restart heals pods that were stale at first sight.
 	Adoption bool
 	// After is when to look again at the latest; zero if only an event can change the decision.

@@ -10,7 +10,12 @@ import (
 type PauseAnnotations struct {
 	// Period is how long.
 	Period string
+	// At is since when. Stakater Reloader pauses a Deployment then, and takes it away when it resumes it.
+	At string
 }
+
+// grace is how long after its time Stakater Reloader may still come to resume a Deployment.
+const grace = time.Minute
 
 // period is the pause that a Deployment asks for; zero, and a problem, if its annotation cannot be read. Other kinds cannot
 // ask for one.
@@ -24,6 +29,19 @@ func (a PauseAnnotations) period(w Workload) (time.Duration, []selection.Problem
 		return 0, []selection.Problem{{Annotation: a.Period, Value: value, Detail: `is ignored: want a duration such as "5m"`}}
 	}
 	return period, nil
+}
+
+// leftPaused is since when a Deployment is paused that Stakater Reloader paused and is not there to resume; empty for any
+// other. One that its user paused lacks the annotation.
+func (a PauseAnnotations) leftPaused(w Workload, period time.Duration, now time.Time) string {
+	value := w.Annotations[a.At]
+	if w.Kind != "Deployment" || w.Held != HeldPaused || a.At == "" {
+		return ""
+	}
+	if since, err := time.Parse(time.RFC3339, value); err == nil && since.Add(period+grace).After(now) {
+		return ""
+	}
+	return value
 }
 
 // paused holds a restart back until the workload's pause period is over, so that whatever changes until then is in it. The

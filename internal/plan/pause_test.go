@@ -14,7 +14,7 @@ import (
 // pauses gives the Deployment a pause period, ten minutes before whatever comes next.
 func pauses(s *scenario, period string) *scenario {
 	s.t.Helper()
-	s.in.Pause = plan.PauseAnnotations{Period: v1alpha1.PausePeriodAnnotation}
+	s.in.Pause = plan.PauseAnnotations{Period: v1alpha1.PausePeriodAnnotation, At: v1alpha1.PausedAtAnnotation}
 	s.in.Workload.Annotations = map[string]string{v1alpha1.PausePeriodAnnotation: period}
 	return s.proven()
 }
@@ -181,6 +181,37 @@ func TestInvalidPausePeriod(t *testing.T) {
 	}
 	if d := pausing(newScenario(t)).decision; len(d.Problems) != 0 {
 		t.Errorf("problems %v with a valid one", d.Problems)
+	}
+}
+
+// A Deployment that Stakater Reloader paused is reported once that must be gone; one that its user paused is the user's.
+func TestLeftPaused(t *testing.T) {
+	const noon = "2026-03-01T12:00:00Z" // where a scenario begins, ten minutes before it has proven anything
+	for name, tc := range map[string]struct {
+		at, period, held string
+		later            int
+		want             string
+	}{
+		"its time is over":           {noon, "5m", plan.HeldPaused, 0, noon},
+		"its time is not over":       {noon, "15m", plan.HeldPaused, 0, ""},
+		"it may be about to resume":  {noon, "9m30s", plan.HeldPaused, 0, ""},
+		"for hours":                  {noon, "15m", plan.HeldPaused, 7200, noon},
+		"the period cannot be read":  {noon, "soon", plan.HeldPaused, 0, noon},
+		"in another zone":            {"2026-03-01T14:00:00+02:00", "5m", plan.HeldPaused, 0, "2026-03-01T14:00:00+02:00"},
+		"the time cannot be read":    {"noon", "5m", plan.HeldPaused, 0, "noon"},
+		"paused by its user":         {"", "5m", plan.HeldPaused, 0, ""},
+		"not paused, a stale remark": {noon, "5m", "", 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := pauses(newScenario(t), tc.period)
+			s.in.Workload.Held = tc.held
+			if tc.at != "" {
+				s.in.Workload.Annotations[v1alpha1.PausedAtAnnotation] = tc.at
+			}
+			if d := s.later(tc.later).decide(); d.LeftPaused != tc.want {
+				t.Errorf("%q, want %q", d.LeftPaused, tc.want)
+			}
+		})
 	}
 }
 

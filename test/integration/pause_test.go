@@ -122,6 +122,27 @@ func TestAPausePeriodUnpausesNothing(t *testing.T) {
 	w.expectRestarts("web", 1)
 }
 
+// What Stakater Reloader paused, and is not there to resume, is reported: spec.paused is not ours to change.
+func TestADeploymentThatStakaterLeftPausedIsReported(t *testing.T) {
+	w := newWorld(t)
+	w.create(secret("password", "password", "A"), deployment("web", auto, pauses("5m"), envFromSecret("password")),
+		deployment("user", auto, pauses("5m"), envFromSecret("password")))
+	w.createMarker()
+	w.awaitRollout("web", "user")
+	w.annotate("web", v1alpha1.PausedAtAnnotation, "2026-01-01T00:00:00Z")
+	w.pause("web", true)
+	w.pause("user", true)
+	w.startController(quick)
+	g := NewWithT(t)
+	g.Eventually(func() []string { return w.events("web", "LeftPaused") }).Should(ConsistOf(And(
+		HavePrefix("Warning Deployment/web was paused by Stakater Reloader"), ContainSubstring("2026-01-01T00:00:00Z"))))
+	w.awaitRecord("web", "user", marker)
+	w.mark(1)
+	g.Expect(w.events("user", "LeftPaused")).To(BeEmpty())
+	g.Expect(w.deployment("web").Spec.Paused).To(BeTrue())
+	g.Expect(w.patches("web", "user")).To(BeZero())
+}
+
 func TestAnInvalidPausePeriodIsReportedAndPutsNothingOff(t *testing.T) {
 	w := newWorld(t)
 	w.create(secret("password", "password", "A"), deployment("web", auto, pauses("soon"), envFromSecret("password")),
