@@ -34,7 +34,8 @@ const (
 	// PausePeriodAnnotation on a Deployment is how long restarts are put off, as time.ParseDuration reads it: what changes
 	// within that time of the first change is one restart at its end.
 	PausePeriodAnnotation = "deployment.reloader.stakater.com/pause-period"
-	// PausedAtAnnotation is Stakater Reloader's mark of when it paused a Deployment for a pause period, as in RFC 3339.
+	// PausedAtAnnotation is written to a Deployment when a pause period begins, as in RFC 3339, and goes when it ends.
+	// Stakater Reloader pauses the Deployment beside.
 	PausedAtAnnotation = "deployment.reloader.stakater.com/paused-at"
 
 	// LastReloadedFromAnnotation is written to the pod template with every restart, in Stakater Reloader's form: a JSON object

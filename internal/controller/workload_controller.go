@@ -248,6 +248,11 @@ func (r *Reconciler) act(ctx context.Context, w plan.Workload, t *track, decisio
 	if err := r.record(decision.Entry); err != nil {
 		return ctrl.Result{}, err
 	}
+	if decision.Mark != nil {
+		if again, err := r.mark(ctx, w, t, *decision.Mark); err != nil || again > 0 {
+			return ctrl.Result{RequeueAfter: again}, err
+		}
+	}
 	switch {
 	case decision.Verdict == plan.NotSelected:
 		return ctrl.Result{}, nil

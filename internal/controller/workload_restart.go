@@ -19,6 +19,23 @@ const (
 	adoptionAgain = 2 * time.Second
 )
 
+// mark writes an annotation of the workload without a restart. Again is when to decide anew, if it is another by now.
+func (r *Reconciler) mark(ctx context.Context, w plan.Workload, t *track, mark plan.Mark) (again time.Duration, err error) {
+	by, err := r.writerFor(t.governing)
+	if err != nil {
+		return 0, err
+	}
+	err = r.workloads.Mark(ctx, by, w, mark)
+	switch {
+	case errors.Is(err, workload.ErrGone):
+		return unknownAgain, nil // its deletion is on the way
+	case errors.Is(err, workload.ErrConflict):
+		return conflictMost, nil // and so is what it is now
+	default:
+		return 0, err
+	}
+}
+
 // restart writes the template, then the record: a restart without a record is recognised as ours and adopted, a record
 // without its restart would be a change that is missed.
 func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d plan.Decision) (ctrl.Result, error) {

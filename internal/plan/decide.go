@@ -24,7 +24,8 @@ const (
 // Decide says what to do about a workload. It changes nothing, and the same input always gives the same decision.
 func Decide(in Input) Decision {
 	if !in.Selection.Selected {
-		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts"}
+		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts",
+			Write: Write{Mark: in.Pause.unmark(in.Workload, in.Entry)}}
 	}
 	token, problems := token(in.Workload)
 	pause, invalid := in.Pause.period(in.Workload)
@@ -40,7 +41,10 @@ func Decide(in Input) Decision {
 	d.meet(token)
 	d.inspect()
 	decision := d.decide()
-	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, pause, in.Now)
+	if !decision.NeedsRollout {
+		decision.Mark = d.mark(decision.Verdict)
+	}
+	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, stamp(d.entry.PausedSince), pause, in.Now)
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
 		decision.Replaced = d.replaced()
 	}
@@ -67,6 +71,9 @@ type decider struct {
 	request string
 	// pause is how long a restart is put off; zero for not at all.
 	pause time.Duration
+	// began is when the record says that the pause period began; puttingOff is set while it lasts.
+	began      time.Time
+	puttingOff bool
 }
 
 // open picks the record to go by. It asks for the pods where the workload took another object's place: if pods of that
@@ -81,6 +88,7 @@ func (d *decider) open() (needsRollout bool) {
 		if d.entry.PausedSince.After(d.now) {
 			d.entry.PausedSince = d.now // by the clock of another replica
 		}
+		d.began = d.entry.PausedSince
 		return false
 	case d.in.Predecessor != nil:
 		if d.in.Rollout == nil {

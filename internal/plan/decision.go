@@ -183,7 +183,7 @@ type Decision struct {
 	Replaced []reference.Source
 	// Entry is the record to keep; nil to keep none.
 	Entry *ledger.Entry
-	// Write is what to write to the template; only with Restart.
+	// Write is what to write to the template, only with Restart; but for its mark.
 	Write
 	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string

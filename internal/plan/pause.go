@@ -3,6 +3,7 @@ package plan
 import (
 	"time"
 
+	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/selection"
 )
 
@@ -10,7 +11,8 @@ import (
 type PauseAnnotations struct {
 	// Period is how long.
 	Period string
-	// At is since when. Stakater Reloader pauses a Deployment then, and takes it away when it resumes it.
+	// At is since when: written when a period begins, and taken away when it ends. Stakater Reloader pauses a Deployment
+	// beside.
 	At string
 }
 
@@ -32,10 +34,13 @@ func (a PauseAnnotations) period(w Workload) (time.Duration, []selection.Problem
 }
 
 // leftPaused is since when a Deployment is paused that Stakater Reloader paused and is not there to resume; empty for any
-// other. One that its user paused lacks the annotation.
-func (a PauseAnnotations) leftPaused(w Workload, period time.Duration, now time.Time) string {
+// other. One that its user paused lacks the annotation, or has our own.
+func (a PauseAnnotations) leftPaused(w Workload, own string, period time.Duration, now time.Time) string {
 	value := w.Annotations[a.At]
 	if w.Kind != "Deployment" || w.Held != HeldPaused || a.At == "" {
+		return ""
+	}
+	if value == own {
 		return ""
 	}
 	if since, err := time.Parse(time.RFC3339, value); err == nil && since.Add(period+grace).After(now) {
@@ -58,6 +63,45 @@ func (d *decider) paused() *Decision {
 	if !end.After(d.now) || d.in.Workload.Held == HeldPaused {
 		return nil
 	}
-	decision := d.pending(Throttled, "waiting for the end of the pause period at "+end.UTC().Format(time.RFC3339), end.Sub(d.now))
+	d.puttingOff = true
+	decision := d.pending(Throttled, "waiting for the end of the pause period at "+stamp(end), end.Sub(d.now))
 	return &decision
+}
+
+// mark is what to do about the annotation that says since when a restart is put off. Whose it is, its value tells: what
+// others wrote, Stakater Reloader or a manifest, stays until a period begins, and is not fought over. The record keeps the
+// time until the annotation is seen to be gone, whatever became of the request that was to take it away.
+func (d *decider) mark(verdict Verdict) *Mark {
+	w, e := d.in.Workload, d.entry
+	live, key := w.Annotations[d.in.Pause.At], d.in.Pause.At
+	switch {
+	case key == "":
+		return nil
+	case d.puttingOff && live != stamp(e.PausedSince):
+		return &Mark{Annotation: key, Value: stamp(e.PausedSince)}
+	case live == "":
+		return nil
+	case verdict == Restart && live == stamp(e.PausedSince):
+		return &Mark{Annotation: key}
+	case e.PausedSince.IsZero() && live == stamp(d.began):
+		e.PausedSince = d.began
+		return &Mark{Annotation: key}
+	}
+	return nil
+}
+
+// stamp is a time as the annotation has it; empty for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// unmark takes the annotation away from a workload that has opted out meanwhile.
+func (a PauseAnnotations) unmark(w Workload, entry *ledger.Entry) *Mark {
+	if entry == nil || entry.PausedSince.IsZero() || a.At == "" || w.Annotations[a.At] != stamp(entry.PausedSince) {
+		return nil
+	}
+	return &Mark{Annotation: a.At}
 }

@@ -215,6 +215,68 @@ func TestLeftPaused(t *testing.T) {
 	}
 }
 
+// The annotation that says since when a restart is put off is written once, and goes with the restart, or without it.
+func TestPauseMark(t *testing.T) {
+	s := pausing(newScenario(t))
+	carry := func(want *plan.Mark) { // out what was decided
+		t.Helper()
+		if diff := cmp.Diff(want, s.decision.Mark); diff != "" {
+			t.Fatalf("%s: (-want +got)\n%s", s.decision.Verdict, diff)
+		}
+		if want != nil {
+			s.in.Workload.Annotations[want.Annotation] = want.Value
+		}
+	}
+	gone := &plan.Mark{Annotation: v1alpha1.PausedAtAnnotation}
+	begun := func() *plan.Mark {
+		return &plan.Mark{Annotation: v1alpha1.PausedAtAnnotation, Value: s.in.Now.Format(time.RFC3339)}
+	}
+	carry(begun())
+	s.later(5).decide()
+	carry(nil)
+	s.in.Workload.Held = plan.HeldPaused
+	if s.later(7200).decide(); s.decision.LeftPaused != "" {
+		t.Error("our own annotation is taken for Stakater Reloader's")
+	}
+	carry(nil)
+	s.in.Workload.Held = ""
+	s.decide()
+	carry(gone)
+	s.restarted().rolledOut().later(60).decide()
+	carry(nil)
+
+	s.wrote(tls, "crt", "C").later(2).decide()
+	carry(begun())
+	s.template().rolledOut().later(60).decide()
+	if s.decision.Verdict != plan.AlreadyFresh || s.decision.Mark == nil {
+		t.Fatalf("%s with %v, want the annotation to go without a restart", s.decision.Verdict, s.decision.Mark)
+	}
+	s.decide() // the request failed
+	carry(gone)
+	s.decide()
+	carry(nil)
+	if !s.in.Entry.PausedSince.IsZero() {
+		t.Error("the record keeps what is over")
+	}
+
+	s.in.Workload.Annotations[v1alpha1.PausedAtAnnotation] = "2026-01-01T00:00:00Z"
+	s.decide()
+	carry(nil) // it is somebody else's
+	s.wrote(tls, "crt", "D").later(2).decide()
+	carry(begun())
+	s.in.Selection.Selected = false
+	s.decide()
+	carry(gone)
+	s.decide()
+	carry(nil)
+
+	s = newScenario(t).proven().wrote(tls, "crt", "B").later(2)
+	s.in.Pause = plan.PauseAnnotations{Period: v1alpha1.PausePeriodAnnotation, At: v1alpha1.PausedAtAnnotation}
+	if d := s.decide(); d.Verdict != plan.Restart || d.Mark != nil {
+		t.Errorf("%s with %v, want a restart that marks nothing", d.Verdict, d.Mark)
+	}
+}
+
 // A message must stay what it is while the same is waited for.
 func TestPauseMessage(t *testing.T) {
 	s := pausing(newScenario(t))

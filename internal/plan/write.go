@@ -31,6 +31,16 @@ type Write struct {
 	ReloadedFrom string
 	// Variables are set in containers, or taken away; only with EnvVars.
 	Variables []Variable
+	// Mark is what to do about an annotation of the workload itself; nil for nothing. It is the one part that may be there
+	// without a restart.
+	Mark *Mark
+}
+
+// Mark is an annotation of a workload.
+type Mark struct {
+	Annotation string
+	// Value is what it is to be; empty to take it away.
+	Value string
 }
 
 // Variable is an environment variable of a container.

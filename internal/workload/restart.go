@@ -58,12 +58,7 @@ func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, 
 		by = s.options.Writer
 	}
 	err = by.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
-	switch {
-	case apierrors.IsConflict(err):
-		return plan.Workload{}, fmt.Errorf("restarting %s: %w: %w", w.Workload, ErrConflict, err)
-	case apierrors.IsNotFound(err), otherUID(err):
-		return plan.Workload{}, fmt.Errorf("restarting %s: %w: %w", w.Workload, ErrGone, err)
-	case err != nil:
+	if err := explain(err); err != nil {
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w", w.Workload, err)
 	}
 	after := kind.Observe(object, s.observer)
@@ -73,8 +68,62 @@ func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, 
 	return after, nil
 }
 
+// Mark writes an annotation of the workload itself, or takes it away, under the conditions of Restart, whose errors it
+// returns.
+func (s *Store) Mark(ctx context.Context, by client.Writer, w plan.Workload, mark plan.Mark) error {
+	kind, err := s.kind(w.Workload)
+	if err != nil {
+		return err
+	}
+	metadata := metadataOf(w)
+	delete(metadata, "name")
+	delete(metadata, "namespace")
+	metadata["annotations"] = marked(mark)
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
+	if err != nil {
+		return fmt.Errorf("encoding the annotation of %s: %w", w.Workload, err)
+	}
+	object := kind.New()
+	object.SetNamespace(w.Namespace)
+	object.SetName(w.Name)
+	if by == nil {
+		by = s.options.Writer
+	}
+	err = by.Patch(ctx, object, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldManager))
+	if err := explain(err); err != nil {
+		return fmt.Errorf("annotating %s: %w", w.Workload, err)
+	}
+	return nil
+}
+
+// explain says what an answer of the API server means for the decision.
+func explain(err error) error {
+	switch {
+	case apierrors.IsConflict(err):
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	case apierrors.IsNotFound(err), otherUID(err):
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	default:
+		return err
+	}
+}
+
+// metadataOf names the very object and version that was decided on.
+func metadataOf(w plan.Workload) map[string]any {
+	return map[string]any{"name": w.Name, "namespace": w.Namespace, "uid": w.UID, "resourceVersion": w.ResourceVersion}
+}
+
+// marked is a mark as a merge of annotations.
+func marked(mark plan.Mark) map[string]any {
+	if mark.Value == "" {
+		return map[string]any{mark.Annotation: nil}
+	}
+	return map[string]any{mark.Annotation: mark.Value}
+}
+
 // restartPatch is a server-side apply of annotations. Variables are merged into the list of a container's, which an apply
-// by us cannot do without owning its container: then everything is one strategic merge. Both are built by hand: a typed
+// by us cannot do without owning its container, and an apply takes away nothing that a merge has written: then everything
+// is one strategic merge. Both are built by hand: a typed
 // struct would own its zero fields.
 func restartPatch(kind Kind, w plan.Workload, write plan.Write) (client.Patch, []client.PatchOption, error) {
 	annotations := map[string]string{v1alpha1.ConfigDigestAnnotation: write.Value}
@@ -85,15 +134,17 @@ func restartPatch(kind Kind, w plan.Workload, write plan.Write) (client.Patch, [
 	if len(write.Variables) > 0 {
 		template["spec"] = map[string]any{"containers": containers(write.Variables)}
 	}
+	metadata := metadataOf(w)
+	if write.Mark != nil {
+		metadata["annotations"] = marked(*write.Mark)
+	}
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": kind.Version.String(),
 		"kind":       kind.Name,
-		"metadata": map[string]any{
-			"name": w.Name, "namespace": w.Namespace, "uid": w.UID, "resourceVersion": w.ResourceVersion,
-		},
-		"spec": map[string]any{"template": template},
+		"metadata":   metadata,
+		"spec":       map[string]any{"template": template},
 	})
-	if len(write.Variables) > 0 {
+	if len(write.Variables) > 0 || write.Mark != nil {
 		return client.RawPatch(types.StrategicMergePatchType, body), nil, err
 	}
 	return client.RawPatch(types.ApplyPatchType, body), []client.PatchOption{client.ForceOwnership}, err

@@ -67,14 +67,16 @@ func TestRestartRequest(t *testing.T) {
 	}}
 	for name, test := range map[string]struct {
 		variables []plan.Variable
+		mark      *plan.Mark
 		kind      types.PatchType
 		template  map[string]any
 	}{
-		"annotations": {nil, types.ApplyPatchType, map[string]any{"metadata": metadata}},
+		"annotations": {nil, nil, types.ApplyPatchType, map[string]any{"metadata": metadata}},
 		"variables": {
 			[]plan.Variable{
 				{Container: "app", Name: "ONE", Value: "1"}, {Container: "proxy", Name: "TWO", Value: "2"}, {Container: "app", Name: "GONE"},
 			},
+			nil,
 			types.StrategicMergePatchType,
 			map[string]any{"metadata": metadata, "spec": map[string]any{"containers": []any{
 				map[string]any{"name": "app", "env": []any{
@@ -83,12 +85,13 @@ func TestRestartRequest(t *testing.T) {
 				map[string]any{"name": "proxy", "env": []any{map[string]any{"name": "TWO", "value": "2"}}},
 			}}},
 		},
+		"mark": {nil, &plan.Mark{Annotation: "since"}, types.StrategicMergePatchType, map[string]any{"metadata": metadata}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
 			w := &writer{value: "value"}
 			s.options.Writer = w
-			write := plan.Write{Value: "value", ReloadedFrom: "{}", Variables: test.variables}
+			write := plan.Write{Value: "value", ReloadedFrom: "{}", Variables: test.variables, Mark: test.mark}
 			after, err := s.Restart(t.Context(), nil, observeDeployment(web(), Observer{Key: testKey(t)}), write)
 			if err != nil {
 				t.Fatal(err)
@@ -109,10 +112,43 @@ func TestRestartRequest(t *testing.T) {
 				"metadata": map[string]any{"namespace": "apps", "name": "web", "uid": "uid-web", "resourceVersion": "7"},
 				"spec":     map[string]any{"template": test.template},
 			}
+			if test.mark != nil {
+				want["metadata"].(map[string]any)["annotations"] = map[string]any{"since": nil}
+			}
 			if diff := cmp.Diff(want, body); diff != "" {
 				t.Errorf("body (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A mark is written to the very object and version that was decided on, and to nothing else of it.
+func TestMark(t *testing.T) {
+	for value, want := range map[string]any{"now": "now", "": nil} {
+		s := newStore(t)
+		w := &writer{}
+		s.options.Writer = w
+		observed := observeDeployment(web(), Observer{Key: testKey(t)})
+		if err := s.Mark(t.Context(), nil, observed, plan.Mark{Annotation: "since", Value: value}); err != nil {
+			t.Fatal(err)
+		}
+		if w.kind != types.MergePatchType || w.options.FieldManager != v1alpha1.FieldManager {
+			t.Errorf("%s with %+v", w.kind, w.options)
+		}
+		var body map[string]any
+		if err := json.Unmarshal(w.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		wanted := map[string]any{"metadata": map[string]any{
+			"uid": "uid-web", "resourceVersion": "7", "annotations": map[string]any{"since": want},
+		}}
+		if diff := cmp.Diff(wanted, body); diff != "" {
+			t.Errorf("body (-want +got):\n%s", diff)
+		}
+		w.err = apierrors.NewConflict(deployments(), "web", errors.New("changed"))
+		if err := s.Mark(t.Context(), nil, observed, plan.Mark{Annotation: "since"}); !errors.Is(err, ErrConflict) {
+			t.Errorf("%v, want a conflict", err)
+		}
 	}
 }
 
