@@ -112,6 +112,10 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, err
 	}
+	alerts, err := alerts()
+	if err != nil {
+		return controller.Options{}, err
+	}
 	return controller.Options{
 		Namespace: o.namespace, Shard: o.shard(), Scope: scope, NamespaceLabels: namespaceLabels,
 		WorkloadSelector: selector.String(), Selection: settings, SourceLabels: sourceLabels,
@@ -121,7 +125,7 @@ func (o *options) complete() (controller.Options, error) {
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
 		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, DefaultServiceAccount: o.account,
-		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Now: time.Now, Registry: metrics.Registry,
+		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Alerts: alerts, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
 

@@ -115,7 +115,6 @@ func (s *stakater) check() error {
 		{"--webhook-url", s.webhookURL != ""},
 		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
 		{"--enable-csi-integration", s.csiIntegration},
-		{"the environment variable ALERT_ON_RELOAD", os.Getenv("ALERT_ON_RELOAD") == "true"},
 		{"the environment variable METRICS_COUNT_BY_NAMESPACE", os.Getenv("METRICS_COUNT_BY_NAMESPACE") == "enabled"},
 	} {
 		if unsupported.set {

@@ -113,8 +113,8 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 	}
 }
 
-func TestAlertsAreRefused(t *testing.T) {
-	for variable, value := range map[string]string{"ALERT_ON_RELOAD": "true", "METRICS_COUNT_BY_NAMESPACE": "enabled"} {
+func TestMetricsByNamespaceAreRefused(t *testing.T) {
+	for variable, value := range map[string]string{"METRICS_COUNT_BY_NAMESPACE": "enabled"} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv("RUNTIME_NAMESPACE", "reloader")
 			t.Setenv(variable, value)

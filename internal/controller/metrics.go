@@ -22,6 +22,7 @@ type metrics struct {
 	restarts  *prometheus.CounterVec
 	latency   *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
+	alerts    *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
@@ -39,9 +40,13 @@ func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
 			Name: "reloader_decisions_total",
 			Help: "Decisions about workloads, by their reason.",
 		}, []string{"kind", "reason"}),
+		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reloader_alerts_total",
+			Help: "Alerts, by what became of them: sent, failed, or dropped because too many were waiting.",
+		}, []string{"outcome"}),
 	}
 	var err error
-	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, tracked{w}} {
+	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, m.alerts, tracked{w}} {
 		err = errors.Join(err, registry.Register(c))
 	}
 	return m, err
@@ -65,6 +70,8 @@ func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now tim
 func (m *metrics) failed(name ledger.Workload) {
 	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultFailure).Inc()
 }
+
+func (m *metrics) alerted(outcome string) { m.alerts.WithLabelValues(outcome).Inc() }
 
 // tracked collects how much is watched, when it is asked.
 type tracked struct{ watches *watches }

@@ -58,6 +58,8 @@ type Options struct {
 	DefaultServiceAccount string
 	// NoCrossNamespaceRefs refuses policies that select other namespaces.
 	NoCrossNamespaceRefs bool
+	// Alerts say where restarts are told, beside events; nowhere without a URL.
+	Alerts notify.AlertOptions
 	// EventsAddress is where Flux's notification-controller listens; empty for none.
 	EventsAddress string
 
@@ -77,6 +79,7 @@ type Reloader struct {
 	// client talks to the API server directly. Nothing reads through the manager's cache.
 	client  client.Client
 	events  *notify.Recorder
+	alerts  *notify.Alerter
 	metrics *metrics
 	feed    *feed[ledger.Workload]
 	// policyFeed carries ReloadPolicies.
@@ -107,6 +110,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	r.alerts = notify.NewAlerter(r.log.WithName("alerts"), options.Alerts, r.metrics.alerted)
 	apiServer, err := r.checkAPIServer()
 	if err != nil {
 		return err
@@ -118,7 +122,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 			return fmt.Errorf("adding the readiness check %s: %w", name, err)
 		}
 	}
-	for _, part := range []ctrlRunnable{r.events, r.watches, &leader{reloader: r}} {
+	for _, part := range []ctrlRunnable{r.events, r.alerts, r.watches, &leader{reloader: r}} {
 		if err := mgr.Add(part); err != nil {
 			return fmt.Errorf("adding to the manager: %w", err)
 		}

@@ -55,6 +55,7 @@ type Reconciler struct {
 	accounts    *accounts
 	ledger      *ledgerstore.Store
 	events      *notify.Recorder
+	alerts      *notify.Alerter
 	metrics     *metrics
 	feed        *feed[ledger.Workload]
 	// inScope reports whether a namespace counts; known is false if that cannot be told yet.
@@ -76,7 +77,7 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
 		holds: r.watches.holds, owners: r.watches.owners, policyStore: r.watches.policies, governing: r.watches.governing,
 		policies: newPolicies(r.policyFeed, r.options.Now), accounts: newAccounts(r.config, r.scheme, r.client.RESTMapper()),
-		ledger: store, events: r.events, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
+		ledger: store, events: r.events, alerts: r.alerts, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
 		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
 		began:    r.options.Now(),
 		tracks:   map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},

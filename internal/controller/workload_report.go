@@ -91,6 +91,7 @@ func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, n
 	t.failure = ""
 	r.metrics.restarted(w.Workload, d.Changes, now)
 	r.policies.restarted(w.Workload, t.governing, d.Message)
+	r.alerts.Send(notify.Alert{Text: "restarted " + w.Workload.String() + ": " + d.Message})
 	message := "restarted " + w.Workload.Short() + ": " + d.Message
 	r.log.Info("restarted", "workload", w.Workload.String(), "changes", d.Message, "value", d.Value)
 	r.tell(w, t, d, notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
@@ -116,7 +117,9 @@ func (r *Reconciler) reportReplaced(w plan.Workload, d plan.Decision) {
 func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, err error) {
 	r.metrics.failed(w.Workload)
 	if why, anew := t.fails(err); anew {
-		r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+" not restarted: "+d.Message+", but: "+why))
+		why = " not restarted: " + d.Message + ", but: " + why
+		r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+why))
+		r.alerts.Send(notify.Alert{Failed: true, Text: w.Workload.String() + why})
 	}
 }
 

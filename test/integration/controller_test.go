@@ -34,7 +34,7 @@ func (w *world) launch(name string, flags ...string) *controller {
 	w.t.Helper()
 	running := harness.Launch{
 		Cluster: w.cluster, Binary: cmp.Or(w.binary, reloader), Name: name, Namespace: w.state,
-		Everywhere: w.everywhere, Kubeconfig: w.kubeconfig, Flags: flags,
+		Everywhere: w.everywhere, Kubeconfig: w.kubeconfig, Environment: w.environment, Flags: flags,
 	}.Start(w.t)
 	return &controller{t: w.t, running: running, process: running.Process, health: running.Health}
 }

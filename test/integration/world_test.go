@@ -33,6 +33,8 @@ type world struct {
 	everywhere bool
 	// kubeconfig is what controllers reach the API server by, if not directly.
 	kubeconfig string
+	// environment are further variables of controllers, as NAME=value.
+	environment []string
 	// binary is the controller to start, if not the one that all tests share.
 	binary string
 	// edits counts, by Deployment, the test's own changes that move the generation.

@@ -37,6 +37,8 @@ type Launch struct {
 	Everywhere bool
 	// Kubeconfig is what it reaches the API server by, if not directly.
 	Kubeconfig string
+	// Environment are further variables, as NAME=value.
+	Environment []string
 	// Flags are further flags, which count more than those that every controller gets.
 	Flags []string
 }
@@ -71,7 +73,7 @@ func (l Launch) Start(t *testing.T) *Controller {
 		args = append(args, "--watch-all-namespaces=false")
 	}
 	c.Process, err = l.Cluster.Command(l.Name, l.Binary, append(args, l.Flags...),
-		[]string{"KUBECONFIG=" + kubeconfig, "RUNTIME_NAMESPACE=" + l.Namespace, "POD_NAME=" + l.Name})
+		append([]string{"KUBECONFIG=" + kubeconfig, "RUNTIME_NAMESPACE=" + l.Namespace, "POD_NAME=" + l.Name}, l.Environment...))
 	g.Expect(err).NotTo(gomega.HaveOccurred())
 	t.Cleanup(func() {
 		_ = c.Process.Stop(Grace)
