@@ -122,10 +122,11 @@ func (o *options) complete() (controller.Options, error) {
 		Policy: plan.Policy{
 			SettleQuiet: o.settleQuiet, SettleMax: o.settleMax, OnAdoption: plan.Adoption(o.onAdoption),
 			Strategy: o.stakater.strategyOf(), OnCreate: bool(o.stakater.reloadOnCreate), OnDelete: bool(o.stakater.reloadOnDelete),
+			Tell: !o.stakater.webhook.address.IsZero(),
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
 		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, DefaultServiceAccount: o.account,
-		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Alerts: alerts, Now: time.Now, Registry: metrics.Registry,
+		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Webhook: o.stakater.webhook.address, Alerts: alerts, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
 

@@ -42,7 +42,7 @@ type stakater struct {
 	enablePprof bool
 	pprofAddr   string
 
-	webhookURL     string
+	webhook        secretURL
 	argoRollouts   word
 	csiIntegration bool
 }
@@ -101,7 +101,7 @@ func (s *stakater) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.enablePprof, "enable-pprof", false, "Serve profiles.")
 	flags.StringVar(&s.pprofAddr, "pprof-addr", ":6060", "The address that profiles are served at.")
 
-	flags.StringVar(&s.webhookURL, "webhook-url", "", "Not supported yet.")
+	flags.Var(&s.webhook, "webhook-url", "The URL that is posted to instead of restarting a workload.")
 	flags.Var(&s.argoRollouts, "is-Argo-Rollouts", "Not supported yet.")
 	flags.BoolVar(&s.csiIntegration, "enable-csi-integration", false, "Not supported yet.")
 }
@@ -112,7 +112,6 @@ func (s *stakater) check() error {
 		flag string
 		set  bool
 	}{
-		{"--webhook-url", s.webhookURL != ""},
 		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
 		{"--enable-csi-integration", s.csiIntegration},
 		{"the environment variable METRICS_COUNT_BY_NAMESPACE", os.Getenv("METRICS_COUNT_BY_NAMESPACE") == "enabled"},
@@ -122,6 +121,8 @@ func (s *stakater) check() error {
 		}
 	}
 	switch {
+	case s.webhook.err != nil:
+		return fmt.Errorf("--webhook-url: %w", s.webhook.err)
 	case s.strategy != strategyAnnotations && s.strategy != strategyEnvVars:
 		return fmt.Errorf("--reload-strategy=%q: want %s or %s", s.strategy, strategyAnnotations, strategyEnvVars)
 	case s.logFormat != "" && s.logFormat != "json":

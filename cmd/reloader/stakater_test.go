@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"webhook":            {[]string{"--webhook-url=http://x"}, []string{"--webhook-url", "not supported yet"}},
+		"webhook":            {[]string{"--webhook-url=s3cret"}, []string{"--webhook-url", "http://"}},
 		"rollouts":           {[]string{"--is-Argo-Rollouts=true"}, []string{"--is-Argo-Rollouts", "not supported yet"}},
 		"CSI":                {[]string{"--enable-csi-integration"}, []string{"--enable-csi-integration", "not supported yet"}},
 		"strategy":           {[]string{"--reload-strategy=magic"}, []string{"--reload-strategy", "magic", "annotations", "env-vars"}},
@@ -106,6 +107,9 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 					t.Errorf("error %q does not name %q", err, part)
 				}
 			}
+			if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("error %q quotes a secret", err)
+			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %q has more than one line", err)
 			}
@@ -126,6 +130,19 @@ func TestMetricsByNamespaceAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestWebhook(t *testing.T) {
+	if got := complete(t, "--webhook-url="); !got.Webhook.IsZero() || got.Policy.Tell {
+		t.Error("there is a webhook without a URL")
+	}
+	got := complete(t, "--webhook-url=https://user:s3cret@hooks.example.com/s3cret")
+	if got.Webhook.IsZero() || !got.Policy.Tell {
+		t.Error("there is no webhook")
+	}
+	if text := fmt.Sprintf("%+v %#v", got, got); strings.Contains(text, "s3cret") {
+		t.Error("the options print the address")
 	}
 }
 

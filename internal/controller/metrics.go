@@ -23,6 +23,7 @@ type metrics struct {
 	latency   *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
 	alerts    *prometheus.CounterVec
+	calls     *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
@@ -44,9 +45,13 @@ func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
 			Name: "reloader_alerts_total",
 			Help: "Alerts, by what became of them: sent, failed, or dropped because too many were waiting.",
 		}, []string{"outcome"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reloader_webhook_calls_total",
+			Help: "Calls of the webhook, by result; failed ones are tried again.",
+		}, []string{"result"}),
 	}
 	var err error
-	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, m.alerts, tracked{w}} {
+	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, m.alerts, m.calls, tracked{w}} {
 		err = errors.Join(err, registry.Register(c))
 	}
 	return m, err
@@ -72,6 +77,8 @@ func (m *metrics) failed(name ledger.Workload) {
 }
 
 func (m *metrics) alerted(outcome string) { m.alerts.WithLabelValues(outcome).Inc() }
+
+func (m *metrics) called(result string) { m.calls.WithLabelValues(result).Inc() }
 
 // tracked collects how much is watched, when it is asked.
 type tracked struct{ watches *watches }

@@ -58,6 +58,8 @@ type Options struct {
 	DefaultServiceAccount string
 	// NoCrossNamespaceRefs refuses policies that select other namespaces.
 	NoCrossNamespaceRefs bool
+	// Webhook is called instead of restarting; nothing if it is zero.
+	Webhook notify.Address
 	// Alerts say where restarts are told, beside events; nowhere without a URL.
 	Alerts notify.AlertOptions
 	// EventsAddress is where Flux's notification-controller listens; empty for none.
@@ -80,6 +82,7 @@ type Reloader struct {
 	client  client.Client
 	events  *notify.Recorder
 	alerts  *notify.Alerter
+	webhook *notify.Webhook
 	metrics *metrics
 	feed    *feed[ledger.Workload]
 	// policyFeed carries ReloadPolicies.
@@ -110,6 +113,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	r.webhook = notify.NewWebhook(options.Webhook)
 	r.alerts = notify.NewAlerter(r.log.WithName("alerts"), options.Alerts, r.metrics.alerted)
 	apiServer, err := r.checkAPIServer()
 	if err != nil {

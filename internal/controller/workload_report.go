@@ -43,7 +43,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 			message := w.Workload.Short() + ": " + d.Message + "; held until content changes or a restart is requested: " + plan.Describe(d.Changes)
 			r.tell(w, t, d, warning(w, notify.ReasonRolledBack, message))
 		}
-	case plan.Restart: // told by reportRestart
+	case plan.Restart, plan.Tell: // told when it is done
 	case plan.AlreadyFresh:
 		log.V(1).Info(d.Message, "changes", plan.Describe(d.Changes))
 		r.reportReplaced(w, d)
@@ -115,7 +115,9 @@ func (r *Reconciler) reportReplaced(w plan.Workload, d plan.Decision) {
 
 // reportFailure tells of a restart that failed, once for each kind of failure in a row.
 func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, err error) {
-	r.metrics.failed(w.Workload)
+	if d.Verdict == plan.Restart {
+		r.metrics.failed(w.Workload)
+	}
 	if why, anew := t.fails(err); anew {
 		why = " not restarted: " + d.Message + ", but: " + why
 		r.tell(w, t, d, warning(w, notify.ReasonReloadFail, w.Workload.Short()+why))

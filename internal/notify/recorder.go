@@ -22,6 +22,8 @@ const (
 	ReasonReloaded = "Reloaded"
 	// ReasonReloadFail says that a restart did not succeed. It is tried again.
 	ReasonReloadFail = "ReloadFail"
+	// ReasonWebhookCalled says that the webhook was called instead of restarting a workload, and why.
+	ReasonWebhookCalled = "WebhookCalled"
 	// ReasonInvalidAnnotation names an annotation whose value makes no sense.
 	ReasonInvalidAnnotation = "InvalidAnnotation"
 	// ReasonImmutableReplaced names an immutable source that was made again with other content, which a kubelet may not

@@ -175,6 +175,9 @@ func (d *decider) adoptFor(written bool) {
 
 // decide goes through the rules in their order; the first that applies decides.
 func (d *decider) decide() Decision {
+	if d.in.Policy.Tell {
+		return d.decideToTell()
+	}
 	for _, rule := range []func() *Decision{
 		d.sight, d.held, d.required, d.looked, d.requested,
 		d.overwritten, d.rollingOut, d.synced, d.settled, d.paused, d.freshAlready, d.gates,

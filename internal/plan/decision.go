@@ -47,6 +47,8 @@ const (
 	Paused Verdict = "Paused"
 	// Restart means that the template is to be written now.
 	Restart Verdict = "Restart"
+	// Tell means that somebody else is to be told now, who restarts.
+	Tell Verdict = "Tell"
 )
 
 // Adoption says what happens to pods that are already stale when Reloader first meets them.
@@ -70,6 +72,8 @@ type Policy struct {
 	// OnCreate and OnDelete are whether a source that appears, or goes away, restarts the workload.
 	OnCreate bool
 	OnDelete bool
+	// Tell is whether changes are told to somebody else instead of restarting the workload.
+	Tell bool
 }
 
 // Hold is a reason from outside the workload to restart it later.
@@ -183,10 +187,12 @@ type Decision struct {
 	Replaced []reference.Source
 	// Entry is the record to keep; nil to keep none.
 	Entry *ledger.Entry
-	// Write is what to write to the template, only with Restart; but for its mark.
+	// Write is what to write to the template, only with Restart; but for its mark. With Tell, its value marks what is told.
 	Write
 	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string
+	// Told is the record to keep once somebody was told; only with Tell.
+	Told *ledger.Entry
 	// Problems are annotations that the decision ignores because their values make no sense.
 	Problems []selection.Problem
 	// LeftPaused is since when, as its annotation says it, Stakater Reloader has left the workload paused. Nothing rolls out

@@ -113,7 +113,7 @@ func (d *decider) mayBeStale(f finding) bool {
 		return false
 	case d.onCreate() && f.seen.Created.Sub(oldest) > grain:
 		return true
-	case d.in.Policy.OnAdoption == BaselineOnly:
+	case d.in.Policy.OnAdoption == BaselineOnly, d.in.Policy.Tell:
 		return false
 	}
 	if f.condition == appeared {

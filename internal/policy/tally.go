@@ -46,7 +46,7 @@ func OutcomeOf(selected bool, d plan.Decision, until time.Time) Outcome {
 	switch {
 	case !selected:
 		return Outcome{State: Unselected}
-	case d.Verdict == plan.InSync, d.Verdict == plan.AlreadyFresh, d.Verdict == plan.Baseline:
+	case d.Verdict == plan.InSync, d.Verdict == plan.AlreadyFresh, d.Verdict == plan.Baseline, d.Verdict == plan.Tell:
 		return Outcome{State: InSync}
 	case d.Verdict == plan.Restart, d.Verdict == plan.Restarting:
 		return Outcome{State: Restarting}

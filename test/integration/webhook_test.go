@@ -1,0 +1,59 @@
+package integration
+
+import (
+	"net/http"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
+)
+
+// With a webhook nothing is restarted: the webhook is called for each change, until it has accepted that, and not again;
+// also for changes that were made while no controller ran.
+func TestTheWebhookIsCalledInsteadOfRestarting(t *testing.T) {
+	w := newWorld(t)
+	g := NewWithT(t)
+	s := newSink(t, code(http.StatusInternalServerError))
+	w.create(secret("password", "key", "1"), deployment("web", auto, envFromSecret("password")))
+	w.awaitRollout("web")
+	address := harness.FreeAddress(t)
+	flags := []string{quick, "--webhook-url=" + s.url(), "--max-retry-delay=1s", "--log-level=trace", "--metrics-addr=" + address}
+	c := w.startController(flags...)
+	w.awaitRecord("web")
+
+	t.Log("refused, then redirected, then accepted")
+	w.setSecret("password", "key", "2")
+	g.Eventually(s.posts).Should(HaveLen(3))
+	s.answers(redirect)
+	g.Eventually(func() []string { return w.events("web", "ReloadFail") }).Should(ConsistOf(
+		"Warning Deployment/web not restarted: Secret/password changed (key), but: calling the webhook: HTTP 500 Internal Server Error",
+		"Warning Deployment/web not restarted: Secret/password changed (key), but: calling the webhook: HTTP 307 Temporary Redirect: redirects are not followed"))
+	s.answers(code(http.StatusNoContent))
+	const told = "Normal webhook called instead of restarting Deployment/web: Secret/password changed (key)"
+	g.Eventually(func() []string { return w.events("web", "WebhookCalled") }).Should(ConsistOf(told))
+	g.Expect(s.posts()).To(HaveEach("POST " + sinkPath + ` {"webhook":"update successful"}`))
+	w.awaitRecord("web")
+	calls := func() (int, error) { return gauge(address, `reloader_webhook_calls_total{result="success"}`) }
+	g.Eventually(calls).Should(Equal(1))
+	metrics, err := scrape(address)
+	g.Expect(err).NotTo(HaveOccurred())
+	c.stop()
+	w.expectHidden(c, metrics)
+
+	t.Log("what was accepted is not told again; what changed meanwhile is")
+	n := len(s.posts())
+	c = w.startController(flags...)
+	g.Eventually(func() int { return c.decided("Deployment/"+w.namespace+"/web", "InSync") }).Should(Equal(1))
+	c.stop()
+	g.Expect(s.posts()).To(HaveLen(n))
+	w.setSecret("password", "key", "3")
+	c = w.startController(flags...)
+	g.Eventually(calls).Should(Equal(1))
+	w.awaitRecord("web")
+	g.Expect(s.posts()).To(HaveLen(n + 1))
+	g.Expect(w.patches()).To(BeZero())
+	w.expectRestarts("web", 0)
+	c.stop()
+	w.expectHidden(c, "")
+}
