@@ -54,6 +54,14 @@ func hangUp(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// redirect sends on to where it accepts.
+func redirect(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/elsewhere" {
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
 // running is an alerter that is patient for milliseconds.
 type running struct {
 	*Alerter
@@ -111,10 +119,7 @@ func TestAlertsAreDelivered(t *testing.T) {
 		"always busy":   {[]http.HandlerFunc{status(http.StatusBadGateway)}, 3, AlertFailed, "HTTP 502 Bad Gateway"},
 		"always dies":   {[]http.HandlerFunc{hangUp}, 3, AlertFailed, "the connection was closed"},
 		"refused":       {[]http.HandlerFunc{status(http.StatusForbidden)}, 1, AlertFailed, "HTTP 403 Forbidden"},
-		"redirected": {[]http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Location", "/elsewhere")
-			w.WriteHeader(http.StatusTemporaryRedirect)
-		}}, 1, AlertFailed, "HTTP 307 Temporary Redirect: redirects are not followed"},
+		"redirected":    {[]http.HandlerFunc{redirect}, 1, AlertFailed, "HTTP 307 Temporary Redirect: redirects are not followed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := newReceiver(t, test.answers...)
@@ -188,7 +193,9 @@ func TestSlowReceiverHoldsUpNothing(t *testing.T) {
 		}
 		sent <- nil
 	}()
-	next(t, sent)
+	if err := next(t, sent); err != nil {
+		t.Fatal(err)
+	}
 	if dropped != 3 {
 		t.Errorf("%d dropped, want 3", dropped)
 	}

@@ -30,5 +30,5 @@ func (w *Webhook) Call(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return accepted(w.client.Do(request)) //nolint:bodyclose // accepted closes it
+	return accepted(w.client.Do(request))
 }

@@ -17,10 +17,7 @@ func TestWebhookCalls(t *testing.T) {
 		"refused":     {status(http.StatusForbidden), "HTTP 403 Forbidden"},
 		"fails":       {status(http.StatusInternalServerError), "HTTP 500 Internal Server Error"},
 		"dies":        {hangUp, "the connection was closed"},
-		"redirects": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Location", "/elsewhere")
-			w.WriteHeader(http.StatusPermanentRedirect)
-		}, "HTTP 308 Permanent Redirect: redirects are not followed"},
+		"redirects":   {redirect, "HTTP 307 Temporary Redirect: redirects are not followed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := newReceiver(t, test.answer)
