@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"runtime/debug"
 
@@ -94,7 +96,7 @@ func (o *options) manager() ctrl.Options {
 		Scheme:                        clientgoscheme.Scheme,
 		Logger:                        ctrl.Log,
 		Cache:                         cache.Options{ReaderFailOnMissingInformer: true},
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: map[string]http.Handler{livePath: http.HandlerFunc(alive)}},
 		PprofBindAddress:              o.stakater.profiles(),
 		HealthProbeBindAddress:        o.healthAddr,
 		LeaderElection:                o.election.Enable || o.stakater.enableHA,
@@ -106,3 +108,9 @@ func (o *options) manager() ctrl.Options {
 		LeaderElectionNamespace:       o.namespace,
 	}
 }
+
+// livePath is where probes of Stakater Reloader's manifests ask whether it is alive, at the port of the metrics.
+const livePath = "/live"
+
+// alive answers as long as there is a process: one that has lost the lease ends.
+func alive(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "alive") }

@@ -116,6 +116,10 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, err
 	}
+	info, err := o.metaInfo()
+	if err != nil {
+		return controller.Options{}, err
+	}
 	return controller.Options{
 		Namespace: o.namespace, Shard: o.shard(), Scope: scope, NamespaceLabels: namespaceLabels,
 		WorkloadSelector: selector.String(), Selection: settings, SourceLabels: sourceLabels,
@@ -126,7 +130,8 @@ func (o *options) complete() (controller.Options, error) {
 		},
 		Concurrent: o.concurrent, MinRetryDelay: o.rateLimiter.MinRetryDelay, MaxRetryDelay: o.rateLimiter.MaxRetryDelay,
 		RequeueDependency: o.requeueAfter, OwnerTimeout: o.settleOwner, DefaultServiceAccount: o.account,
-		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Webhook: o.stakater.webhook.address, Alerts: alerts, Now: time.Now, Registry: metrics.Registry,
+		NoCrossNamespaceRefs: o.acl.NoCrossNamespaceRefs, EventsAddress: o.eventsAddr, Webhook: o.stakater.webhook.address, Alerts: alerts,
+		CountByNamespace: os.Getenv(countByNamespace) == "enabled", MetaInfo: info, Now: time.Now, Registry: metrics.Registry,
 	}, nil
 }
 
@@ -139,6 +144,8 @@ func (source) Int63() int64 { return rand.Int63() }
 
 // Seed implements rand.Source. There is no need to.
 func (source) Seed(int64) {}
+// countByNamespace is the variable by which Stakater Reloader is told to count restarts by namespace.
+const countByNamespace = "METRICS_COUNT_BY_NAMESPACE"
 
 // ownNamespace is where the controller runs: from the variable that Flux's manifests set, or one of Stakater Reloader's.
 func ownNamespace() string {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -20,6 +19,9 @@ import (
 // stakater are the flags of Stakater Reloader, with its spellings and, but for the strategy, its defaults. Those whose
 // feature is not there yet are known, so that the start can say so: set, they would promise what does not happen.
 type stakater struct {
+	// flags are these, and no others.
+	flags *pflag.FlagSet
+
 	selection selection.Settings
 	configMap, secret,
 	configMapAuto, secretAuto string
@@ -66,7 +68,11 @@ const (
 	strategyEnvVars     = "env-vars"
 )
 
-func (s *stakater) bind(flags *pflag.FlagSet) {
+func (s *stakater) bind(to *pflag.FlagSet) {
+	flags := pflag.NewFlagSet("stakater", pflag.ContinueOnError)
+	flags.SortFlags = false
+	defer func() { to.AddFlagSet(flags) }()
+	s.flags = flags
 	s.selection = selection.Defaults()
 	keys := &s.selection.Annotations
 	flags.StringVar(&keys.Auto, "auto-annotation", keys.Auto, "The annotation that selects every source of a workload.")
@@ -114,7 +120,6 @@ func (s *stakater) check() error {
 	}{
 		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
 		{"--enable-csi-integration", s.csiIntegration},
-		{"the environment variable METRICS_COUNT_BY_NAMESPACE", os.Getenv("METRICS_COUNT_BY_NAMESPACE") == "enabled"},
 	} {
 		if unsupported.set {
 			return fmt.Errorf("%s is set, and not supported yet: it would have no effect", unsupported.flag)

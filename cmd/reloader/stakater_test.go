@@ -117,19 +117,12 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 	}
 }
 
-func TestMetricsByNamespaceAreRefused(t *testing.T) {
-	for variable, value := range map[string]string{"METRICS_COUNT_BY_NAMESPACE": "enabled"} {
-		t.Run(variable, func(t *testing.T) {
-			t.Setenv("RUNTIME_NAMESPACE", "reloader")
-			t.Setenv(variable, value)
-			if _, err := parse(t).complete(); err == nil || !strings.Contains(err.Error(), variable) {
-				t.Errorf("error %v does not name the variable", err)
-			}
-			t.Setenv(variable, "false")
-			if _, err := parse(t).complete(); err != nil {
-				t.Error(err)
-			}
-		})
+func TestMetricsByNamespace(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "enabled": true, "true": false, "disabled": false} {
+		t.Setenv(countByNamespace, value)
+		if got := complete(t).CountByNamespace; got != want {
+			t.Errorf("%q: %t", value, got)
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func (l *leader) Start(ctx context.Context) error {
 // run reconciles until the context ends and the last reconcile has returned.
 func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 	r := l.reloader
-	workloads, err := newController(r, "workload", reconciler, reconciler.begin)
+	workloads, err := newController(r, "workload", measured{reconciler, r.metrics.stakater, r.options.Now}, reconciler.begin)
 	if err != nil {
 		return err
 	}

@@ -24,10 +24,13 @@ type metrics struct {
 	decisions *prometheus.CounterVec
 	alerts    *prometheus.CounterVec
 	calls     *prometheus.CounterVec
+	stakater  *stakaterMetrics
 }
 
-func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, w *watches, byNamespace bool) (*metrics, error) {
+	stakater, err := newStakaterMetrics(registry, byNamespace)
 	m := &metrics{
+		stakater: stakater,
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reloader_restarts_total",
 			Help: "Restarts of workloads, by result; failed ones are tried again.",
@@ -50,7 +53,6 @@ func newMetrics(registry prometheus.Registerer, w *watches) (*metrics, error) {
 			Help: "Calls of the webhook, by result; failed ones are tried again.",
 		}, []string{"result"}),
 	}
-	var err error
 	for _, c := range []prometheus.Collector{m.restarts, m.latency, m.decisions, m.alerts, m.calls, tracked{w}} {
 		err = errors.Join(err, registry.Register(c))
 	}
@@ -63,6 +65,7 @@ func (m *metrics) decided(name ledger.Workload, verdict plan.Verdict) {
 
 func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now time.Time) {
 	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultSuccess).Inc()
+	m.stakater.executedOf(name, resultSuccess)
 	first := now
 	for _, c := range changes {
 		if c.SeenAt.Before(first) {
@@ -74,6 +77,7 @@ func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now tim
 
 func (m *metrics) failed(name ledger.Workload) {
 	m.restarts.WithLabelValues(name.Kind, name.Namespace, resultFailure).Inc()
+	m.stakater.executedOf(name, resultFailure)
 }
 
 func (m *metrics) alerted(outcome string) { m.alerts.WithLabelValues(outcome).Inc() }

@@ -62,6 +62,10 @@ type Options struct {
 	Webhook notify.Address
 	// Alerts say where restarts are told, beside events; nowhere without a URL.
 	Alerts notify.AlertOptions
+	// CountByNamespace is whether the metric of that purpose is kept.
+	CountByNamespace bool
+	// MetaInfo is what the ConfigMap reloader-meta-info says; nil for none. It is for everybody to read.
+	MetaInfo map[string]string
 	// EventsAddress is where Flux's notification-controller listens; empty for none.
 	EventsAddress string
 
@@ -110,7 +114,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 		return fmt.Errorf("making the event recorder: %w", err)
 	}
 	r.watches = newWatches(r)
-	if r.metrics, err = newMetrics(options.Registry, r.watches); err != nil {
+	if r.metrics, err = newMetrics(options.Registry, r.watches, options.CountByNamespace); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	r.webhook = notify.NewWebhook(options.Webhook)
@@ -126,7 +130,11 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 			return fmt.Errorf("adding the readiness check %s: %w", name, err)
 		}
 	}
-	for _, part := range []ctrlRunnable{r.events, r.alerts, r.watches, &leader{reloader: r}} {
+	parts := []ctrlRunnable{r.events, r.alerts, r.watches, &leader{reloader: r}}
+	if options.MetaInfo != nil {
+		parts = append(parts, metaInfo{r})
+	}
+	for _, part := range parts {
 		if err := mgr.Add(part); err != nil {
 			return fmt.Errorf("adding to the manager: %w", err)
 		}

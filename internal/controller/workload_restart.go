@@ -59,6 +59,7 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 			r.reportFailure(w, t, d, err)
 			return ctrl.Result{RequeueAfter: interval}, nil
 		}
+		r.metrics.stakater.latency.WithLabelValues(w.Kind).Observe(r.options.Now().Sub(now).Seconds())
 		r.reportRestart(w, t, d, now)
 		return ctrl.Result{RequeueAfter: interval}, nil
 	case errors.Is(err, workload.ErrGone):

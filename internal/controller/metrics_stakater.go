@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+)
+
+// stakaterMetrics are those of Stakater Reloader's metrics that mean the same here, by its names, for dashboards and alerts
+// that there are.
+type stakaterMetrics struct {
+	executed *prometheus.CounterVec
+	// executedIn is nil unless namespaces are counted.
+	executedIn *prometheus.CounterVec
+	actions    *prometheus.CounterVec
+	latency    *prometheus.HistogramVec
+	reconciles *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	errors     *prometheus.CounterVec
+	retries    prometheus.Counter
+}
+
+func newStakaterMetrics(registry prometheus.Registerer, byNamespace bool) (*stakaterMetrics, error) {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help}, labels)
+	}
+	m := &stakaterMetrics{
+		executed:   counter("reloader_reload_executed_total", "Restarts of workloads, by whether they succeeded.", "success"),
+		actions:    counter("reloader_action_total", "Restarts of workloads, by kind and result.", "workload_kind", "result"),
+		latency:    histogram("reloader_action_latency_seconds", "Time that it took to write a restart.", "workload_kind"),
+		reconciles: counter("reloader_reconcile_total", "Looks at a workload, by result: success or error.", "result"),
+		duration:   histogram("reloader_reconcile_duration_seconds", "Time that a look at a workload took, by result.", "result"),
+		errors:     counter("reloader_errors_total", "Looks at a workload that failed, by the API server's reason, or Unknown.", "type"),
+		retries:    prometheus.NewCounter(prometheus.CounterOpts{Name: "reloader_retries_total", Help: "Looks at a workload that are repeated because they failed."}),
+	}
+	all := []prometheus.Collector{m.executed, m.actions, m.latency, m.reconciles, m.duration, m.errors, m.retries}
+	if byNamespace {
+		m.executedIn = counter("reloader_reload_executed_total_by_namespace",
+			"Restarts of workloads, by namespace and whether they succeeded.", "success", "namespace")
+		all = append(all, m.executedIn)
+	}
+	var err error
+	for _, c := range all {
+		err = errors.Join(err, registry.Register(c))
+	}
+	for _, success := range []bool{true, false} { // a rate needs a zero to begin with
+		m.executed.WithLabelValues(strconv.FormatBool(success))
+	}
+	return m, err
+}
+
+// executedOf counts a restart that was tried.
+func (m *stakaterMetrics) executedOf(name ledger.Workload, result string) {
+	success := strconv.FormatBool(result == resultSuccess)
+	m.executed.WithLabelValues(success).Inc()
+	m.actions.WithLabelValues(name.Kind, result).Inc()
+	if m.executedIn != nil {
+		m.executedIn.WithLabelValues(success, name.Namespace).Inc()
+	}
+}
+
+// measured is a reconciler whose reconciles are counted.
+type measured struct {
+	reconcile.TypedReconciler[ledger.Workload]
+	metrics *stakaterMetrics
+	now     func() time.Time
+}
+
+// Reconcile implements reconcile.TypedReconciler.
+func (m measured) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Result, error) {
+	start := m.now()
+	result, err := m.TypedReconciler.Reconcile(ctx, name)
+	label := resultSuccess
+	if err != nil {
+		label = "error"
+		m.metrics.errors.WithLabelValues(cmp.Or(string(apierrors.ReasonForError(err)), "Unknown")).Inc()
+		m.metrics.retries.Inc()
+	}
+	m.metrics.reconciles.WithLabelValues(label).Inc()
+	m.metrics.duration.WithLabelValues(label).Observe(m.now().Sub(start).Seconds())
+	return result, err
+}
