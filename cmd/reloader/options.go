@@ -144,6 +144,7 @@ func (source) Int63() int64 { return rand.Int63() }
 
 // Seed implements rand.Source. There is no need to.
 func (source) Seed(int64) {}
+
 // countByNamespace is the variable by which Stakater Reloader is told to count restarts by namespace.
 const countByNamespace = "METRICS_COUNT_BY_NAMESPACE"
 
