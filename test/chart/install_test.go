@@ -34,6 +34,7 @@ func TestAnInstallationByHelm(t *testing.T) {
 			watched := newNamespace(t, "watched-", nil)
 			values := parse(t, strings.ReplaceAll(text, "WATCHED", watched))
 			own := newNamespace(t, "own-", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+			withoutDefinition(t)
 			helm := configuration(t, own)
 			install := action.NewInstall(helm)
 			install.ReleaseName, install.Namespace, install.WaitStrategy = "reloader", own, kube.HookOnlyStrategy
@@ -59,12 +60,27 @@ func TestAnInstallationByHelm(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: own, Name: "reloader"}, &appsv1.Deployment{})).
 				To(Satisfy(apierrors.IsNotFound))
-			definition := &unstructured.Unstructured{}
-			definition.SetAPIVersion("apiextensions.k8s.io/v1")
-			definition.SetKind("CustomResourceDefinition")
-			g.Expect(admin.Get(t.Context(), client.ObjectKey{Name: "reloadpolicies." + v1alpha1.GroupVersion.Group}, definition)).To(Succeed())
+			g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(definition()), definition())).To(Succeed())
 		})
 	}
+}
+
+// definition is that of ReloadPolicies, without content.
+func definition() *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	object.SetAPIVersion("apiextensions.k8s.io/v1")
+	object.SetKind("CustomResourceDefinition")
+	object.SetName("reloadpolicies." + v1alpha1.GroupVersion.Group)
+	return object
+}
+
+// withoutDefinition takes the definition of ReloadPolicies away, for Helm to bring.
+func withoutDefinition(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(client.IgnoreNotFound(admin.Delete(t.Context(), definition()))).To(Succeed())
+	g.Eventually(func() error { return admin.Get(t.Context(), client.ObjectKeyFromObject(definition()), definition()) }).
+		Should(Satisfy(apierrors.IsNotFound))
 }
 
 // configuration lets Helm work in a namespace of the cluster, as an administrator.

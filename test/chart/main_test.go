@@ -1,5 +1,5 @@
 // Package chart proves the Helm chart: that every value does what it says, that a real API server takes what is rendered,
-// and that the controller works as the chart installs it.
+// and that the controller works as the chart installs it; and the manifests by which Flux delivers it.
 package chart
 
 import (
@@ -59,9 +59,12 @@ func run(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("making a client: %w", err)
 	}
 	ctrl.SetLogger(logr.Discard())
-	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{
-		Paths: []string{filepath.Join("testdata", "crds")}, ErrorIfPathMissing: true,
-	}); err != nil {
+	definitions, err := cluster.FluxDefinitions(ctx)
+	if err != nil {
+		return 1, fmt.Errorf("finding Flux's custom resources: %w", err)
+	}
+	definitions = append(definitions, filepath.Join("testdata", "crds"), filepath.Join(root, "charts", "reloader", "crds"))
+	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{Paths: definitions, ErrorIfPathMissing: true}); err != nil {
 		return 1, fmt.Errorf("installing custom resources: %w", err)
 	}
 	gomega.SetDefaultEventuallyTimeout(time.Minute)

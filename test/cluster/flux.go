@@ -84,17 +84,35 @@ func (c *Cluster) startFlux(ctx context.Context) error {
 	return nil
 }
 
+// FluxDefinitions returns the folders with the definitions of Flux's custom resources, from the pinned modules of its
+// controllers, for tests that need these and no Flux. The working directory is in the repository.
+func FluxDefinitions(ctx context.Context) ([]string, error) {
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	return Builder{Root: root}.fluxDefinitions(ctx)
+}
+
+func (b Builder) fluxDefinitions(ctx context.Context) ([]string, error) {
+	var folders []string
+	for _, name := range fluxControllers() {
+		module, err := b.moduleDir(ctx, fluxModule, fluxModules+name)
+		if err != nil {
+			return nil, err
+		}
+		folders = append(folders, filepath.Join(module, "config", "crd", "bases"))
+	}
+	return folders, nil
+}
+
 // installFlux makes Flux's namespace and custom resources.
 func (c *Cluster) installFlux(ctx context.Context) error {
-	var crds []string
-	for _, name := range fluxControllers() {
-		module, err := c.builder.moduleDir(ctx, fluxModule, fluxModules+name)
-		if err != nil {
-			return err
-		}
-		crds = append(crds, filepath.Join(module, "config", "crd", "bases"))
+	crds, err := c.builder.fluxDefinitions(ctx)
+	if err != nil {
+		return err
 	}
-	_, err := envtest.InstallCRDs(c.config, envtest.CRDInstallOptions{Paths: crds, ErrorIfPathMissing: true})
+	_, err = envtest.InstallCRDs(c.config, envtest.CRDInstallOptions{Paths: crds, ErrorIfPathMissing: true})
 	if err != nil {
 		return fmt.Errorf("installing Flux's custom resources: %w", err)
 	}

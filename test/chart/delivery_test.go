@@ -1,0 +1,171 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+const (
+	infrastructure = "infrastructure/reloader"
+	policies       = "infrastructure/policies"
+	fluxSystem     = "flux-system"
+)
+
+// Everything that Flux is to apply can be built, and a real API server with Flux's definitions knows every field of it. Not
+// at the same time as other tests: some of them take definitions away.
+func TestFluxCanApplyIt(t *testing.T) {
+	for _, folder := range []string{infrastructure, policies, fluxSystem, "config/default", "config/crd", "config/samples"} {
+		objects := build(t, folder)
+		NewWithT(t).Expect(objects).NotTo(BeEmpty())
+		if folder == "config/samples" {
+			continue // There is no cert-manager here.
+		}
+		for _, object := range objects {
+			ensureNamespace(t, object.GetNamespace())
+			err := dryRun(t, object)
+			if apierrors.IsAlreadyExists(err) {
+				err = nil // It was validated before.
+			}
+			NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s: %s %s", folder, object.GetKind(), object.GetName())
+		}
+	}
+}
+
+// Nothing else is a kustomization, and is forgotten above.
+func TestNoKustomizationIsForgotten(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	for _, parent := range []string{"infrastructure", "flux-system"} {
+		g.Expect(filepath.WalkDir(filepath.Join(root, parent), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.Name() != "kustomization.yaml" {
+				return err
+			}
+			g.Expect(filepath.Dir(path)).To(BeElementOf(
+				filepath.Join(root, infrastructure), filepath.Join(root, policies), filepath.Join(root, fluxSystem)))
+			return nil
+		})).To(Succeed())
+	}
+}
+
+// The release installs the chart of this repository, in the version that it has, under a name that is not repeated, and
+// upgrades the definition of ReloadPolicies with it.
+func TestTheReleaseIsOfThisChart(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	objects := build(t, infrastructure)
+	release := find(t, objects, "HelmRelease", "reloader").Object
+	metadata := load(t).Metadata
+	for _, field := range []struct {
+		path string
+		want any
+	}{
+		{"spec.chart.spec.chart", metadata.Name},
+		{"spec.chart.spec.version", metadata.Version},
+		{"spec.chart.spec.sourceRef.name", find(t, objects, "HelmRepository", "reloader").GetName()},
+		{"spec.releaseName", "reloader"},
+		{"spec.install.crds", "CreateReplace"},
+		{"spec.upgrade.crds", "CreateReplace"},
+		{"spec.driftDetection.mode", "enabled"},
+		{"spec.values", map[string]any{"reloader": map[string]any{"watchGlobally": true}}},
+	} {
+		got, _, err := unstructured.NestedFieldNoCopy(release, path(field.path)...)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(got).To(Equal(field.want), field.path)
+	}
+	values, _, err := unstructured.NestedMap(release, "spec", "values")
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = manifest(t, "reloader", values)
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
+// The patch that Flux applies to the release gives values that the chart takes.
+func TestThePatchOfTheReleaseIsTaken(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	patches, _, err := unstructured.NestedSlice(find(t, build(t, fluxSystem), "Kustomization", "reloader").Object, "spec", "patches")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(patches).To(HaveLen(1))
+	patch := patches[0].(map[string]any)["patch"].(string)
+	patched := buildWith(t, infrastructure, patch)
+	values, _, err := unstructured.NestedMap(find(t, patched, "HelmRelease", "reloader").Object, "spec", "values")
+	g.Expect(err).NotTo(HaveOccurred())
+	text, err := manifest(t, "reloader", values)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(lines(t, text)).To(ContainElement(HaveSuffix("= --events-addr=http://notification-controller.flux-system.svc.cluster.local./")))
+}
+
+// Policies come after the controller, whose chart defines them; both are waited for, and what is taken out of Git goes,
+// but for what the controller remembers.
+func TestTheOrderOfDelivery(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	objects := build(t, fluxSystem)
+	for name, wants := range map[string]string{"reloader": infrastructure, "reloader-policies": policies} {
+		spec := find(t, objects, "Kustomization", name).Object["spec"].(map[string]any)
+		g.Expect(spec).To(And(HaveKeyWithValue("wait", true), HaveKeyWithValue("prune", true), HaveKeyWithValue("path", "./"+wants)), name)
+		source := spec["sourceRef"].(map[string]any)
+		find(t, objects, source["kind"].(string), source["name"].(string))
+	}
+	dependencies := find(t, objects, "Kustomization", "reloader-policies").Object["spec"].(map[string]any)["dependsOn"]
+	g.Expect(dependencies).To(ConsistOf(HaveKeyWithValue("name", "reloader")))
+	g.Expect(find(t, build(t, infrastructure), "Namespace", "reloader").GetAnnotations()).
+		To(HaveKeyWithValue("kustomize.toolkit.fluxcd.io/prune", "disabled"))
+}
+
+// build builds a kustomization, as kustomize-controller and kubectl do.
+func build(t *testing.T, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	return buildFrom(t, filepath.Join(root, filepath.FromSlash(folder)))
+}
+
+func buildFrom(t *testing.T, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred(), folder)
+	text, err := built.AsYaml()
+	g.Expect(err).NotTo(HaveOccurred())
+	objects, err := decode(text)
+	g.Expect(err).NotTo(HaveOccurred())
+	return objects
+}
+
+// buildWith builds a kustomization with a patch of its HelmRelease.
+func buildWith(t *testing.T, folder, patch string) []*unstructured.Unstructured {
+	t.Helper()
+	g := NewWithT(t)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	g.Expect(err).NotTo(HaveOccurred())
+	base, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(folder)))
+	g.Expect(err).NotTo(HaveOccurred())
+	base, err = filepath.Rel(dir, base)
+	g.Expect(err).NotTo(HaveOccurred())
+	overlay, err := sigsyaml.Marshal(map[string]any{
+		"resources": []string{base},
+		"patches":   []any{map[string]any{"patch": patch, "target": map[string]any{"kind": "HelmRelease"}}},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), overlay, 0o600)).To(Succeed())
+	return buildFrom(t, dir)
+}
+
+// ensureNamespace makes a namespace that is not there.
+func ensureNamespace(t *testing.T, name string) {
+	t.Helper()
+	if name == "" {
+		return
+	}
+	err := admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	NewWithT(t).Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+}
