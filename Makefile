@@ -12,7 +12,7 @@ TOOLS := $(CURDIR)/build/tools
 
 # The modules with Go code of ours, and those which `make verify` tidies. The modules below test/cluster/binaries
 # only pin versions: the go command refuses to build from one that is not in order.
-MODULES := $(patsubst %/go.mod,%,$(wildcard ./go.mod api/go.mod test/cluster/go.mod test/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard ./go.mod api/go.mod test/cluster/go.mod test/go.mod tools/release/go.mod))
 TIDY := $(MODULES) tools tools/lint
 
 # -race needs cgo and a C compiler: RACE=1 make test
@@ -35,6 +35,22 @@ clean: ## Remove build/
 .PHONY: build
 build: need-go ## Build the controller: build/bin/reloader
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/bin/ ./cmd/reloader
+
+# The architectures of the image.
+ARCHITECTURES := amd64 arm64
+
+.PHONY: image
+image: need-go ## Make the image for all architectures without a container engine: build/reloader-image.tar, an OCI archive
+	for a in $(ARCHITECTURES); do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$a go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' \
+	    -o build/image/$$a/reloader ./cmd/reloader; \
+	done
+	go -C tools/release run . image -version $(VERSION) -out $(CURDIR)/build/reloader-image.tar \
+	  $(foreach a,$(ARCHITECTURES),$(a)=$(CURDIR)/build/image/$(a)/reloader)
+
+.PHONY: chart
+chart: need-go ## Package the chart, in the version of its Chart.yaml, with an index: build/charts
+	go -C tools/release run . chart -out $(CURDIR)/build/charts $(CURDIR)/charts/reloader
 
 .PHONY: generate
 generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs ## Generate RBAC, from the types of api/ deepcopy functions, CRDs and docs/api, and what the chart has of them
