@@ -48,9 +48,10 @@ func run(args []string) error {
 	default:
 		err = errUsage
 	}
-	if err == nil {
-		fmt.Fprintln(os.Stdout, made)
+	if err != nil {
+		return err
 	}
+	_, err = fmt.Fprintln(os.Stdout, made)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 )
@@ -52,24 +53,29 @@ func TestTheImage(t *testing.T) {
 		t.Fatalf("%+v, %v", manifest, err)
 	}
 	for i, want := range []string{"amd64", "arm64"} {
-		entry := manifest.Manifests[i]
-		image, err := index.Image(entry.Digest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, err := image.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if entry.Platform.Architecture != want || config.Architecture != want || config.OS != "linux" {
-			t.Errorf("%s: %+v, %s/%s", want, entry.Platform, config.OS, config.Architecture)
-		}
-		if config.Config.User != user || config.Config.Entrypoint[0] != "/reloader" || config.Config.Labels["org.opencontainers.image.version"] != "v1" {
-			t.Errorf("%+v", config.Config)
-		}
-		if layers, err := image.Layers(); err != nil || len(layers) != 2 {
-			t.Errorf("%d layers, %v", len(layers), err)
-		}
+		expectImage(t, index, manifest.Manifests[i], want)
+	}
+}
+
+// expectImage checks the image for an architecture.
+func expectImage(t *testing.T, index v1.ImageIndex, entry v1.Descriptor, want string) {
+	t.Helper()
+	image, err := index.Image(entry.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entry.Platform.Architecture != want || config.Architecture != want || config.OS != "linux" {
+		t.Errorf("%s: %+v, %s/%s", want, entry.Platform, config.OS, config.Architecture)
+	}
+	if config.Config.User != user || config.Config.Entrypoint[0] != "/reloader" || config.Config.Labels["org.opencontainers.image.version"] != "v1" {
+		t.Errorf("%+v", config.Config)
+	}
+	if layers, err := image.Layers(); err != nil || len(layers) != 2 {
+		t.Errorf("%d layers, %v", len(layers), err)
 	}
 }
 
