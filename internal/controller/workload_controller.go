@@ -123,6 +123,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.
 		}
 		w = live
 	}
+	return r.reconcile(ctx, w, t, inScope, start)
+}
+
+// reconcile decides about a workload as it was observed at the start, acts, and tells of it.
+func (r *Reconciler) reconcile(ctx context.Context, w plan.Workload, t *track, inScope bool, start time.Time) (ctrl.Result, error) {
+	name := w.Workload
 	t.observe(w, start)
 	in := r.input(w, t, start, inScope)
 	decision, err := r.decide(ctx, in)

@@ -124,7 +124,9 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 		if known.Equal(now.Scope) {
 			continue
 		}
-		o.enters(in, source)
+		if p == o.leader { // what another takes down is not kept
+			o.enters(in, source)
+		}
 		for _, pod := range p.server.parts[in.Workload.UID].pods {
 			o.assumeAnew(pod, source, in.Sources[source].Content, known)
 		}
