@@ -96,13 +96,10 @@ func TestTheServiceFindsThePods(t *testing.T) {
 func TestTheRenderIsRefused(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
-		"reloader: {namespaces: [a]}":                                                  "reloader.namespaces is set, and all namespaces are watched",
-		"reloader: {namespaces: 'a,b'}":                                                "reloader.namespaces is set, and all namespaces are watched",
-		"reloader: {watchGlobally: false, namespaceSelector: a=b}":                     "it needs reloader.watchGlobally",
-		"reloader: {deployment: {env: {open: {ALERT_ON_RELOAD: true}}}}":               "reloader.deployment.env.open.ALERT_ON_RELOAD is set, and not supported yet",
-		"reloader: {deployment: {env: {secret: {ALERT_ON_RELOAD: 'true'}}}}":           "reloader.deployment.env.secret.ALERT_ON_RELOAD is set, and not supported yet",
-		"reloader: {deployment: {env: {open: {METRICS_COUNT_BY_NAMESPACE: enabled}}}}": "METRICS_COUNT_BY_NAMESPACE is set, and not supported yet",
-		"reloader: {isArgoRollouts: true, webhookUrl: a}":                              "would have no effect\nreloader.webhookUrl is set",
+		"reloader: {namespaces: [a]}":                              "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {namespaces: 'a,b'}":                            "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {watchGlobally: false, namespaceSelector: a=b}": "it needs reloader.watchGlobally",
+		"reloader: {isArgoRollouts: true, namespaces: [a]}":        "would have no effect\nreloader.namespaces is set",
 	} {
 		_, err := manifest(t, "reloader", parse(t, values))
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)), values)

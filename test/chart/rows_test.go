@@ -63,9 +63,9 @@ func behaviour() []row {
 		{key: "reloader.enablePProf", value: "true", more: "= --enable-pprof=true"},
 		{key: "reloader.pprofAddr", value: "':6061'", with: "reloader: {enablePProf: true}", more: "= --pprof-addr=:6061"},
 		{key: "reloader.enableCSIIntegration", value: "true", refused: "reloader.enableCSIIntegration is set, and not supported yet"},
-		{key: "reloader.webhookUrl", value: "http://example.test", refused: "reloader.webhookUrl is set, and not supported yet"},
+		{key: "reloader.webhookUrl", value: "http://example.test", more: "= --webhook-url=http://example.test"},
 		{key: "reloader.readOnlyRootFileSystem", value: "false", less: "containers[0].securityContext.readOnlyRootFilesystem = true"},
-		{key: "reloader.enableMetricsByNamespace", value: "true", refused: "reloader.enableMetricsByNamespace is set, and not supported yet"},
+		{key: "reloader.enableMetricsByNamespace", value: "true", more: ".name = METRICS_COUNT_BY_NAMESPACE"},
 		{key: "reloader.legacy.rbac", value: "true", inert: true},
 		{key: "reloader.matchLabels", value: "{a: b}", more: "spec.selector.matchLabels.a = b"},
 	}
@@ -82,8 +82,8 @@ func annotations() []row {
 		{key: key("search"), value: "a.test/b", more: "= --auto-search-annotation=a.test/b"},
 		{key: key("match"), value: "a.test/b", more: "= --search-match-annotation=a.test/b"},
 		{key: key("ignore"), value: "a.test/b", more: "= --ignore-annotation=a.test/b"},
-		{key: key("pausePeriod"), value: "a.test/b", refused: "reloader.custom_annotations.pausePeriod is set, and not supported yet"},
-		{key: key("pauseTime"), value: "a.test/b", refused: "reloader.custom_annotations.pauseTime is set, and not supported yet"},
+		{key: key("pausePeriod"), value: "a.test/b", more: "= --pause-deployment-annotation=a.test/b"},
+		{key: key("pauseTime"), value: "a.test/b", more: "= --pause-deployment-time-annotation=a.test/b"},
 	}
 }
 

@@ -25,6 +25,9 @@
   "auto-search-annotation" $r.custom_annotations.search
   "search-match-annotation" $r.custom_annotations.match
   "ignore-annotation" $r.custom_annotations.ignore
+  "pause-deployment-annotation" $r.custom_annotations.pausePeriod
+  "pause-deployment-time-annotation" $r.custom_annotations.pauseTime
+  "webhook-url" $r.webhookUrl
 }}
 {{- with $value }}
 - {{ printf "--%s=%v" $flag . | quote }}

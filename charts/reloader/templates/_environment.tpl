@@ -18,6 +18,10 @@
 - name: GOMAXPROCS
   value: {{ . | quote }}
 {{- end }}
+{{- if .Values.reloader.enableMetricsByNamespace }}
+- name: METRICS_COUNT_BY_NAMESPACE
+  value: enabled
+{{- end }}
 {{- range $variable, $value := $d.env.open }}
 - name: {{ $variable | quote }}
   value: {{ $value | toString | quote }}

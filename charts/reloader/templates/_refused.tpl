@@ -5,21 +5,8 @@
 {{- range $key, $set := dict
   "isArgoRollouts" $r.isArgoRollouts
   "enableCSIIntegration" $r.enableCSIIntegration
-  "webhookUrl" $r.webhookUrl
-  "enableMetricsByNamespace" $r.enableMetricsByNamespace
-  "custom_annotations.pausePeriod" $r.custom_annotations.pausePeriod
-  "custom_annotations.pauseTime" $r.custom_annotations.pauseTime
 -}}
 {{- if $set }}{{- $notYet = append $notYet (printf "reloader.%s" $key) -}}{{- end -}}
-{{- end -}}
-{{- range $from := list "open" "secret" -}}
-{{- $variables := get $r.deployment.env $from | default dict -}}
-{{- if eq (get $variables "ALERT_ON_RELOAD" | toString) "true" -}}
-{{- $notYet = append $notYet (printf "reloader.deployment.env.%s.ALERT_ON_RELOAD" $from) -}}
-{{- end -}}
-{{- if eq (get $variables "METRICS_COUNT_BY_NAMESPACE" | toString) "enabled" -}}
-{{- $notYet = append $notYet (printf "reloader.deployment.env.%s.METRICS_COUNT_BY_NAMESPACE" $from) -}}
-{{- end -}}
 {{- end -}}
 {{- $problems := list -}}
 {{- range $notYet -}}
