@@ -120,8 +120,12 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, err
 	}
+	ignoredKinds, err := o.stakater.ignoredKinds()
+	if err != nil {
+		return controller.Options{}, err
+	}
 	return controller.Options{
-		Namespace: o.namespace, Shard: o.shard(), Scope: scope, NamespaceLabels: namespaceLabels,
+		Namespace: o.namespace, Shard: o.shard(), Scope: scope, NamespaceLabels: namespaceLabels, IgnoredKinds: ignoredKinds,
 		WorkloadSelector: selector.String(), Selection: settings, SourceLabels: sourceLabels,
 		Policy: plan.Policy{
 			SettleQuiet: o.settleQuiet, SettleMax: o.settleMax, OnAdoption: plan.Adoption(o.onAdoption),

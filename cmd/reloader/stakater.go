@@ -181,12 +181,20 @@ func (s *stakater) settings() (selection.Settings, error) {
 		}
 		settings.Kinds = slices.DeleteFunc(slices.Clone(settings.Kinds), func(k reference.Kind) bool { return k == kind })
 	}
-	for _, ignored := range s.workloadsToIgnore {
-		if kind := strings.ToLower(ignored); kind != "jobs" && kind != "cronjobs" {
-			return settings, fmt.Errorf("--ignored-workload-types=%q: want jobs or cronjobs", ignored)
-		}
-	}
 	return settings, nil
+}
+
+// ignoredKinds are the kinds of workloads that are left alone.
+func (s *stakater) ignoredKinds() ([]string, error) {
+	var kinds []string
+	for _, ignored := range s.workloadsToIgnore {
+		kind, known := map[string]string{"jobs": "Job", "cronjobs": "CronJob"}[strings.ToLower(ignored)]
+		if !known {
+			return nil, fmt.Errorf("--ignored-workload-types=%q: want jobs or cronjobs", ignored)
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds, nil
 }
 
 // sourceLabels select the sources that count; nil for all.

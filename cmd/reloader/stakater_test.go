@@ -80,6 +80,21 @@ func TestStrategy(t *testing.T) {
 	}
 }
 
+func TestIgnoredWorkloadTypes(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"--ignored-workload-types=jobs"}, []string{"Job"}},
+		{[]string{"--ignored-workload-types=CronJobs,jobs"}, []string{"CronJob", "Job"}},
+	} {
+		if got := complete(t, tt.args...).IgnoredKinds; !slices.Equal(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
+
 func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 	for name, tt := range map[string]struct {
 		args []string

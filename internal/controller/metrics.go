@@ -105,7 +105,7 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
 		gauge(sourcesDescription(), t.watches.sources.Len(string(kind)), string(kind))
 	}
-	for _, kind := range workload.Kinds() {
+	for _, kind := range workload.Kinds(t.watches.reloader.options.IgnoredKinds...) {
 		gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)
 	}
 	gauge(refusedDescription(), t.watches.sources.Refused(), "sources")

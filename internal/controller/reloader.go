@@ -36,6 +36,8 @@ type Options struct {
 	Shard string
 	// Scope is the namespaces whose workloads are restarted.
 	Scope watch.Scope
+	// IgnoredKinds are kinds of workloads that are not even watched.
+	IgnoredKinds []string
 	// WorkloadSelector is a label selector of the workloads that are watched; empty for all.
 	WorkloadSelector string
 	Selection        selection.Settings

@@ -117,7 +117,7 @@ func (w *watches) build() error {
 		return err
 	}
 	w.workloads, err = workload.New(workload.Options{
-		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(), Client: r.restClient,
+		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(r.options.IgnoredKinds...), Client: r.restClient,
 		Codec: clientgoscheme.ParameterCodec, Reader: r.client, Writer: r.client, Key: w.key,
 		Selection: r.options.Selection, Owners: owner.Of, Selector: r.options.WorkloadSelector, Changed: r.feed.send,
 	})

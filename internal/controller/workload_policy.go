@@ -1,10 +1,10 @@
 package controller
 
 import (
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -13,6 +13,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/policy"
 	"github.com/flux-reloader/reloader/internal/reference"
 	"github.com/flux-reloader/reloader/internal/selection"
+	"github.com/flux-reloader/reloader/internal/workload"
 )
 
 // governing is the policy that governs a workload, nil for none, and those that it shadows. Known is false while that cannot
@@ -84,20 +85,30 @@ func (r *Reconciler) heldBy(w plan.Workload, governing *policy.Policy, now time.
 	}
 }
 
-// writerFor acts for a workload's policy: as the ServiceAccount that it names, or that those are who name none; nil for
-// the controller itself.
-func (r *Reconciler) writerFor(governing *policy.Policy) (client.Writer, error) {
+// actorFor acts for a workload's policy: as the ServiceAccount that it names, or that those are who name none, or else the
+// controller itself.
+func (r *Reconciler) actorFor(governing *policy.Policy) (workload.Actor, error) {
 	if governing == nil {
-		return nil, nil
+		return workload.Actor{}, nil
 	}
 	account := governing.Settings.ServiceAccount
 	if account == "" {
 		account = r.options.DefaultServiceAccount
 	}
 	if account == "" {
-		return nil, nil
+		return workload.Actor{}, nil
 	}
-	return r.accounts.writer(governing.Namespace, account)
+	return r.actor(governing.Namespace + "/" + account)
+}
+
+// actor acts as a ServiceAccount, "namespace/name"; empty for the controller itself.
+func (r *Reconciler) actor(account string) (workload.Actor, error) {
+	namespace, name, named := strings.Cut(account, "/")
+	if !named {
+		return workload.Actor{}, nil
+	}
+	writer, err := r.accounts.writer(namespace, name)
+	return workload.Actor{Account: account, Writer: writer}, err
 }
 
 // belongs is what a workload belongs to, to be told of what happens to it: the Flux object that applies it, or else the

@@ -21,7 +21,7 @@ const (
 
 // mark writes an annotation of the workload without a restart. Again is when to decide anew, if it is another by now.
 func (r *Reconciler) mark(ctx context.Context, w plan.Workload, t *track, mark plan.Mark) (again time.Duration, err error) {
-	by, err := r.writerFor(t.governing)
+	by, err := r.actorFor(t.governing)
 	if err != nil {
 		return 0, err
 	}
@@ -43,7 +43,7 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 	if d.Adoption && !r.adoption.AllowN(now, 1) {
 		return ctrl.Result{RequeueAfter: adoptionAgain}, r.record(d.Entry)
 	}
-	by, err := r.writerFor(t.governing)
+	by, err := r.actorFor(t.governing)
 	if err != nil {
 		return ctrl.Result{}, errors.Join(err, r.record(d.Entry))
 	}

@@ -40,7 +40,11 @@ func Decide(in Input) Decision {
 	}
 	d.meet(token)
 	d.inspect()
-	decision := d.decide()
+	decide := d.decide
+	if in.Workload.hasRuns() && !in.Policy.Tell {
+		decide = d.decideRun
+	}
+	decision := decide()
 	if !decision.NeedsRollout {
 		decision.Mark = d.mark(decision.Verdict)
 	}
@@ -67,6 +71,8 @@ type decider struct {
 	behind bool
 	// entered is set when a source was met for the first time.
 	entered bool
+	// inherited is set when the workload goes by the record of the object in whose place it was made.
+	inherited bool
 	// request is the token of a restart that somebody asks for and that was not handled; empty if nobody does.
 	request string
 	// pause is how long a restart is put off; zero for not at all.
@@ -90,14 +96,17 @@ func (d *decider) open() (needsRollout bool) {
 		}
 		d.began = d.entry.PausedSince
 		return false
+	case w.hasRuns():
+		if d.replacement() {
+			return false
+		}
 	case d.in.Predecessor != nil:
 		if d.in.Rollout == nil {
 			return true
 		}
 		older := func(p Pod) bool { return p.Created.Before(w.Created) }
 		if slices.ContainsFunc(d.in.Rollout.Pods, older) {
-			d.entry = d.in.Predecessor.Clone()
-			d.entry.UID, d.entry.Template, d.entry.AbsentSince = w.UID, digest.Digest{}, time.Time{}
+			d.inherit()
 			return false
 		}
 	}
@@ -108,6 +117,12 @@ func (d *decider) open() (needsRollout bool) {
 	return false
 }
 
+// inherit goes by the record of the object that was there before.
+func (d *decider) inherit() {
+	d.entry = d.in.Predecessor.Clone()
+	d.entry.UID, d.entry.Template, d.entry.AbsentSince = d.in.Workload.UID, digest.Digest{}, time.Time{}
+}
+
 // inspect compares every source and notes differences in the record.
 func (d *decider) inspect() {
 	for _, use := range d.in.Selection.Uses {
@@ -115,6 +130,10 @@ func (d *decider) inspect() {
 		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
 		if d.in.Policy.OnDelete && f.condition == missing && record.Present {
 			f.condition, f.event = vanished, Deleted
+		}
+		if d.in.Workload.hasRuns() && f.condition == appeared && d.onCreate() {
+			f.condition, f.event = changed, Created
+			f.record = ledger.Source{Present: true, Scope: use.Scope, Diverged: longAgo()}
 		}
 		d.findings = append(d.findings, f)
 	}
@@ -138,9 +157,8 @@ func (d *decider) inspect() {
 // pods may run with that; unless the cache only lags behind what another leader knew.
 func (d *decider) adopt() {
 	live, e := d.in.Workload.Value, d.entry
-	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
-	requested := d.request != "" && follows(d.in.Key, live, e.Value, d.request)
-	if d.in.Entry == nil || live == e.Value || unknown || !requested && !follows(d.in.Key, live, e.Value, e.Token) {
+	lost, requested := d.lost()
+	if !lost {
 		return
 	}
 	value, _ := stands(live)
@@ -171,6 +189,17 @@ func (d *decider) adoptFor(written bool) {
 			f.record.Written = written && !f.record.Turned
 		}
 	}
+}
+
+// lost reports whether the live value is one whose record was lost, and whether it is that of the restart that is asked for.
+func (d *decider) lost() (lost, requested bool) {
+	live, e := d.in.Workload.Value, d.entry
+	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
+	if d.in.Entry == nil && !d.inherited || live == e.Value || unknown {
+		return false, false
+	}
+	requested = d.request != "" && follows(d.in.Key, live, e.Value, d.request)
+	return requested || follows(d.in.Key, live, e.Value, e.Token), requested
 }
 
 // decide goes through the rules in their order; the first that applies decides.
@@ -376,15 +405,21 @@ func (d *decider) synced() *Decision {
 	return &decision
 }
 
-// prove records the present content and template as what every active pod runs with.
-func (d *decider) prove() {
-	proven := make(map[reference.Source]ledger.Source, len(d.findings))
+// present is the present content as a record.
+func (d *decider) present() map[reference.Source]ledger.Source {
+	sources := make(map[reference.Source]ledger.Source, len(d.findings))
 	for _, f := range d.findings {
 		record := entered(f)
 		// What was entered in this very decision, because the cache showed a rollout, is judged when the cache shows its end.
 		record.Provisional = d.in.Workload.Rolling && d.entry.Sources[f.use.Source].Provisional
-		proven[f.use.Source] = record
+		sources[f.use.Source] = record
 	}
+	return sources
+}
+
+// prove records the present content and template as what every active pod runs with.
+func (d *decider) prove() {
+	proven := d.present()
 	e, w := d.entry, d.in.Workload
 	if e.Template != w.Template || !e.PendingSince.IsZero() || e.ProvenAt.IsZero() {
 		e.ProvenAt = d.now
@@ -420,6 +455,9 @@ func (d *decider) restart() Decision {
 	decision.Message = Describe(decision.Changes)
 	decision.Write = d.write()
 	decision.Adoption = d.adoption()
+	if d.in.Workload.hasRuns() {
+		decision.Handled = d.present()
+	}
 	if d.request != "" {
 		decision.Requested, decision.Adoption = d.request, false
 		decision.Message = describeRequest(d.request)

@@ -189,6 +189,9 @@ type Decision struct {
 	Entry *ledger.Entry
 	// Write is what to write to the template, only with Restart; but for its mark. With Tell, its value marks what is told.
 	Write
+	// Handled is what the record says of the sources once the restart is done; only with Restart of a workload that has
+	// runs. That of others is proven by their pods.
+	Handled map[reference.Source]ledger.Source
 	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string
 	// Told is the record to keep once somebody was told; only with Tell.

@@ -109,7 +109,7 @@ func (d *decider) bornAfter() bool {
 func (d *decider) mayBeStale(f finding) bool {
 	oldest := d.in.Workload.Created
 	switch {
-	case f.seen.State != Present:
+	case f.seen.State != Present, d.in.Workload.hasRuns(): // what ran before is nobody's wish to run again
 		return false
 	case d.onCreate() && f.seen.Created.Sub(oldest) > grain:
 		return true

@@ -32,7 +32,7 @@ func (d *decider) gates() *Decision {
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
 	case !asked && d.ours() && d.rolling():
 		decision = d.pending(Restarting, "waiting for the last restart's rollout", d.untilStalled())
-	case w.Held == HeldPaused:
+	case w.Held == HeldPaused, w.Held != "" && w.hasRuns():
 		decision = d.pending(Paused, fmt.Sprintf("not restarted: %s is true", w.Held), 0)
 	default:
 		return nil
@@ -40,8 +40,12 @@ func (d *decider) gates() *Decision {
 	return &decision
 }
 
-// HeldPaused is the reason in Workload.Held that forbids writing the template: its user paused it.
-const HeldPaused = "spec.paused"
+const (
+	// HeldPaused is the reason in Workload.Held that forbids writing the template: its user paused it.
+	HeldPaused = "spec.paused"
+	// HeldSuspended forbids a run: its user suspended the workload.
+	HeldSuspended = "spec.suspend"
+)
 
 // spread holds a restart at first sight back until the rate of those allows it.
 func (d *decider) spread() *Decision {

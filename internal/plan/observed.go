@@ -47,7 +47,12 @@ type Workload struct {
 	Manager string
 	Applied time.Time
 
-	// Replicas is the number of pods asked for.
+	// Restarts is how a restart gives the workload new pods.
+	Restarts Way
+	// Alone is true if no run may begin while another is active; only with ByRun.
+	Alone bool
+
+	// Replicas is the number of pods asked for; zero for a workload that has runs.
 	Replicas int32
 	// Rolling is true while pods of another revision than the template's exist, or some of its own are still missing,
 	// or its controller has not acted on the last change. Availability is no part of it: a pod that fails because its
@@ -58,6 +63,22 @@ type Workload struct {
 	// Progress changes whenever the rollout moves.
 	Progress string
 }
+
+// Way is how a restart gives a workload new pods.
+type Way int
+
+const (
+	// ByRollout replaces pods that run all the time. When they are replaced, they prove what they run with.
+	ByRollout Way = iota
+	// ByRun starts one more run, as a CronJob does. Runs end by themselves: there is no rollout to follow and no pod to
+	// replace. Content counts as handled when a run was started for it, or began after it by itself.
+	ByRun
+	// ByReplacement makes the workload again, as a Job has to be: it is its own run.
+	ByReplacement
+)
+
+// hasRuns reports whether the workload starts pods to an end, instead of keeping them.
+func (w Workload) hasRuns() bool { return w.Restarts != ByRollout }
 
 // Owner names a Flux object that applies others.
 type Owner struct {
@@ -219,6 +240,20 @@ type Rollout struct {
 	Born time.Time
 	// Pods are the active pods of every revision: not terminating, not failed, not succeeded.
 	Pods []Pod
+	// Runs are what a workload that has no rollout has started, in any order: also those that have ended, as far as the
+	// API server still has them.
+	Runs []Run
+}
+
+// Run is a Job that a CronJob has started, or a Job as its own run.
+type Run struct {
+	Name string
+	// Began is a lower bound of when its first pod was created.
+	Began time.Time
+	// Ended is when its last pod had ended; zero while it is active.
+	Ended time.Time
+	// Value is the config digest annotation that its pods inherit.
+	Value string
 }
 
 // Pod is an active pod of a workload.

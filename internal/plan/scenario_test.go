@@ -34,6 +34,8 @@ type scenario struct {
 	t    testing.TB
 	in   plan.Input
 	pods []plan.Pod
+	// runs are what a workload that has no rollout has started.
+	runs []plan.Run
 	born time.Time
 	// live changes the live workload from the cached one.
 	live func(w *plan.Workload)
@@ -242,7 +244,7 @@ func (s *scenario) decide() plan.Decision {
 		if s.live != nil {
 			s.live(&live)
 		}
-		s.in.Rollout = &plan.Rollout{Workload: live, Born: s.born, Pods: s.pods}
+		s.in.Rollout = &plan.Rollout{Workload: live, Born: s.born, Pods: s.pods, Runs: s.runs}
 		if d = s.pure(); d.NeedsRollout {
 			s.t.Fatal("asks for the pods although it has them")
 		}
@@ -284,7 +286,7 @@ func deepCopy(in plan.Input) plan.Input {
 	in.Entry, in.Predecessor = deepCopyEntry(in.Entry), deepCopyEntry(in.Predecessor)
 	if in.Rollout != nil {
 		rollout := *in.Rollout
-		rollout.Pods = slices.Clone(rollout.Pods)
+		rollout.Pods, rollout.Runs = slices.Clone(rollout.Pods), slices.Clone(rollout.Runs)
 		in.Rollout = &rollout
 	}
 	if in.Hold != nil {

@@ -62,6 +62,11 @@ func Restarted(d Decision, now time.Time) *ledger.Entry {
 	if d.Requested != "" {
 		e.Token = d.Requested
 	}
+	if d.Handled != nil {
+		e.Sources, e.PendingSince, e.ProvenAt = d.Handled, time.Time{}, now
+		pay(e, now)
+		return e
+	}
 	if e.PendingSince.IsZero() { // nothing differs, but its rollout is to come
 		e.PendingSince = now
 	}
@@ -75,11 +80,16 @@ func Restarted(d Decision, now time.Time) *ledger.Entry {
 			e.Sources[change.Source] = record
 		}
 	}
+	pay(e, now)
+	return e
+}
+
+// pay takes down what a restart costs.
+func pay(e *ledger.Entry, now time.Time) {
 	if e.Throttle.Before(now) {
 		e.Throttle = now
 	}
 	e.Throttle = e.Throttle.Add(throttleInterval)
-	return e
 }
 
 // longAgo is a time before everything that may have happened, and none that is unknown.

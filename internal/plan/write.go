@@ -80,7 +80,8 @@ func (d *decider) write() Write {
 func (d *decider) value() string {
 	values := successors(d.in.Key, d.entry.Value, content(d.in.Key, d.findings), cmp.Or(d.request, d.entry.Token))
 	carried := func(value string) bool {
-		return d.in.Rollout != nil && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Value == value })
+		return d.in.Rollout != nil && (slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Value == value }) ||
+			slices.ContainsFunc(d.in.Rollout.Runs, func(r Run) bool { return r.Value == value }))
 	}
 	for _, value := range values {
 		if !carried(value) {

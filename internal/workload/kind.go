@@ -4,6 +4,7 @@ package workload
 
 import (
 	"context"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -26,10 +27,24 @@ type Kind struct {
 	New func() client.Object
 	// Observe keeps what a decision needs of an object that New made.
 	Observe func(object client.Object, by Observer) plan.Workload
-	// Selector is the label selector of the object's pods.
+	// Selector is the label selector of the object's pods; nil for a kind that has runs.
 	Selector func(object client.Object) *metav1.LabelSelector
-	// Revisions lists the versions of the template that the workload's controller keeps.
+	// Revisions lists the versions of the template that the workload's controller keeps; nil for a kind that has runs.
 	Revisions func(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error)
+	// Runs lists what the workload has started; nil for a kind that has a rollout.
+	Runs func(ctx context.Context, reader client.Reader, live client.Object) ([]plan.Run, error)
+	// Restart restarts a workload in the kind's own way; nil to write to its template.
+	Restart func(ctx context.Context, s *Store, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error)
+	// Skip says of which objects nothing is kept, because they are never restarted; nil for none.
+	Skip func(object client.Object) bool
+}
+
+// Actor is who restarts a workload.
+type Actor struct {
+	// Account is the ServiceAccount, "namespace/name"; empty for the controller itself.
+	Account string
+	// Writer sends its requests; nil for the store's own.
+	Writer client.Writer
 }
 
 // Observer is what it takes to observe a workload beside the object.
@@ -73,5 +88,8 @@ type Revision struct {
 	Number int64
 }
 
-// Kinds are the kinds of the core that are supported.
-func Kinds() []Kind { return []Kind{deployment(), statefulSet(), daemonSet()} }
+// Kinds are the kinds of the core that are supported, but for those that are ignored.
+func Kinds(ignored ...string) []Kind {
+	kinds := []Kind{deployment(), statefulSet(), daemonSet(), cronJob()}
+	return slices.DeleteFunc(kinds, func(k Kind) bool { return slices.Contains(ignored, k.Name) })
+}

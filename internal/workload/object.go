@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -35,6 +36,18 @@ func (o *object) GetObjectMeta() metav1.Object {
 		Namespace: o.observed.Namespace, Name: o.observed.Name,
 		UID: o.observed.UID, ResourceVersion: o.observed.ResourceVersion,
 	}
+}
+
+// skipped is what is kept of an object that is never restarted: enough for client-go's stores. There may be many.
+type skipped struct {
+	namespace, name string
+	uid             types.UID
+	version         string
+}
+
+// GetObjectMeta lets client-go's stores key and compare objects.
+func (s *skipped) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, UID: s.uid, ResourceVersion: s.version}
 }
 
 // describe is the part of an observation that all kinds share: metadata and pod template.

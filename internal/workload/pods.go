@@ -29,6 +29,9 @@ func (s *Store) Rollout(ctx context.Context, name ledger.Workload) (*plan.Rollou
 	if err != nil {
 		return nil, err
 	}
+	if kind.Runs != nil {
+		return s.runs(ctx, kind, name)
+	}
 	owner, err := s.owner(name)
 	if err != nil {
 		return nil, err

@@ -38,15 +38,26 @@ func (s *Store) Live(ctx context.Context, name ledger.Workload) (plan.Workload, 
 	return kind.Observe(object, s.observer), nil
 }
 
-// Restart writes to the pod template in one request, on the condition that the workload is still the object and the
-// version that was decided on: neither is a deleted one made again, nor somebody's last change missed. It returns the
-// workload as it is afterwards, with ErrStripped too. By sends it; nil for the store's own writer. Errors are ErrConflict,
-// ErrGone, ErrStripped or the API server's.
-func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, write plan.Write) (plan.Workload, error) {
+// Restart restarts a workload as its kind is restarted, on the condition that the workload is still the object and the
+// version that was decided on: neither is a deleted one made again, nor somebody's last change missed. To do it again does
+// nothing more. It returns the workload as it is afterwards, with ErrStripped too. Errors are ErrConflict, ErrGone,
+// ErrStripped or the API server's.
+func (s *Store) Restart(ctx context.Context, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	kind, err := s.kind(w.Workload)
 	if err != nil {
 		return plan.Workload{}, err
 	}
+	if by.Writer == nil {
+		by.Writer = s.options.Writer
+	}
+	if kind.Restart != nil {
+		return kind.Restart(ctx, s, by, w, write)
+	}
+	return s.patch(ctx, kind, by, w, write)
+}
+
+// patch writes to the pod template in one request.
+func (s *Store) patch(ctx context.Context, kind Kind, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	patch, options, err := restartPatch(kind, w, write)
 	if err != nil {
 		return plan.Workload{}, fmt.Errorf("encoding the restart of %s: %w", w.Workload, err)
@@ -54,10 +65,7 @@ func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, 
 	object := kind.New()
 	object.SetNamespace(w.Namespace)
 	object.SetName(w.Name)
-	if by == nil {
-		by = s.options.Writer
-	}
-	err = by.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
+	err = by.Writer.Patch(ctx, object, patch, append(options, client.FieldOwner(v1alpha1.FieldManager))...)
 	if err := explain(err); err != nil {
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w", w.Workload, err)
 	}
@@ -70,7 +78,7 @@ func (s *Store) Restart(ctx context.Context, by client.Writer, w plan.Workload, 
 
 // Mark writes an annotation of the workload itself, or takes it away, under the conditions of Restart, whose errors it
 // returns.
-func (s *Store) Mark(ctx context.Context, by client.Writer, w plan.Workload, mark plan.Mark) error {
+func (s *Store) Mark(ctx context.Context, by Actor, w plan.Workload, mark plan.Mark) error {
 	kind, err := s.kind(w.Workload)
 	if err != nil {
 		return err
@@ -86,10 +94,10 @@ func (s *Store) Mark(ctx context.Context, by client.Writer, w plan.Workload, mar
 	object := kind.New()
 	object.SetNamespace(w.Namespace)
 	object.SetName(w.Name)
-	if by == nil {
-		by = s.options.Writer
+	if by.Writer == nil {
+		by.Writer = s.options.Writer
 	}
-	err = by.Patch(ctx, object, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldManager))
+	err = by.Writer.Patch(ctx, object, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldManager))
 	if err := explain(err); err != nil {
 		return fmt.Errorf("annotating %s: %w", w.Workload, err)
 	}

@@ -92,7 +92,7 @@ func TestRestartRequest(t *testing.T) {
 			w := &writer{value: "value"}
 			s.options.Writer = w
 			write := plan.Write{Value: "value", ReloadedFrom: "{}", Variables: test.variables, Mark: test.mark}
-			after, err := s.Restart(t.Context(), nil, observeDeployment(web(), Observer{Key: testKey(t)}), write)
+			after, err := s.Restart(t.Context(), Actor{}, observeDeployment(web(), Observer{Key: testKey(t)}), write)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +129,7 @@ func TestMark(t *testing.T) {
 		w := &writer{}
 		s.options.Writer = w
 		observed := observeDeployment(web(), Observer{Key: testKey(t)})
-		if err := s.Mark(t.Context(), nil, observed, plan.Mark{Annotation: "since", Value: value}); err != nil {
+		if err := s.Mark(t.Context(), Actor{}, observed, plan.Mark{Annotation: "since", Value: value}); err != nil {
 			t.Fatal(err)
 		}
 		if w.kind != types.MergePatchType || w.options.FieldManager != v1alpha1.FieldManager {
@@ -146,7 +146,7 @@ func TestMark(t *testing.T) {
 			t.Errorf("body (-want +got):\n%s", diff)
 		}
 		w.err = apierrors.NewConflict(deployments(), "web", errors.New("changed"))
-		if err := s.Mark(t.Context(), nil, observed, plan.Mark{Annotation: "since"}); !errors.Is(err, ErrConflict) {
+		if err := s.Mark(t.Context(), Actor{}, observed, plan.Mark{Annotation: "since"}); !errors.Is(err, ErrConflict) {
 			t.Errorf("%v, want a conflict", err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestRestartErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
 			s.options.Writer = &writer{err: test.err, value: test.value}
-			after, err := s.Restart(t.Context(), nil, observeDeployment(web(), Observer{Key: testKey(t)}), plan.Write{Value: "value"})
+			after, err := s.Restart(t.Context(), Actor{}, observeDeployment(web(), Observer{Key: testKey(t)}), plan.Write{Value: "value"})
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || test.never != nil && errors.Is(err, test.never) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
@@ -183,7 +183,7 @@ func TestRestartErrors(t *testing.T) {
 	}
 	other := observeDeployment(web(), Observer{Key: testKey(t)})
 	other.Workload = ledger.Workload{Kind: "Widget", Namespace: "apps", Name: "web"}
-	if _, err := newStore(t).Restart(t.Context(), nil, other, plan.Write{Value: "value"}); !errors.Is(err, ErrKind) {
+	if _, err := newStore(t).Restart(t.Context(), Actor{}, other, plan.Write{Value: "value"}); !errors.Is(err, ErrKind) {
 		t.Errorf("error %v, want %v", err, ErrKind)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,6 +44,9 @@ func TestNoSecretIsKept(t *testing.T) {
 		for resource, object := range map[string]runtime.Object{"deployments": d, "statefulsets": s, "daemonsets": ds} {
 			versions[resource] = append(versions[resource], object)
 		}
+		c := &batchv1.CronJob{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "CronJob"}, ObjectMeta: d.ObjectMeta}
+		c.Spec.JobTemplate.ObjectMeta, c.Spec.JobTemplate.Spec.Template = d.ObjectMeta, d.Spec.Template
+		versions["cronjobs"] = append(versions["cronjobs"], c)
 	}
 	store := fill(t, versions)
 	var texts []watchtest.Text
@@ -56,7 +60,7 @@ func TestNoSecretIsKept(t *testing.T) {
 	for _, text := range watchtest.Holding(texts, planted) {
 		t.Errorf("%s is kept: %q", text.Path, text.Text)
 	}
-	for _, kept := range []string{"Deployment", "StatefulSet", "DaemonSet", "2", "password", "kustomize-controller"} {
+	for _, kept := range []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob", "2", "password", "kustomize-controller"} {
 		if !found[kept] {
 			t.Errorf("%q was not found either: the search is of no use", kept)
 		}
@@ -114,7 +118,12 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 		Owners: func(labels map[string]string) []plan.Owner {
 			return []plan.Owner{{Kind: "Kustomization", Namespace: "flux-system", Name: labels["owner"]}}
 		},
-		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return clients.AppsV1().RESTClient(), nil },
+		Client: func(kind schema.GroupVersionKind) (rest.Interface, error) {
+			if kind.Group == batchv1.GroupName {
+				return clients.BatchV1().RESTClient(), nil
+			}
+			return clients.AppsV1().RESTClient(), nil
+		},
 		Changed: func(_ ledger.Workload, initial bool) {
 			if !initial {
 				changed <- struct{}{}

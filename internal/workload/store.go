@@ -95,17 +95,28 @@ func keep(kind Kind, settings selection.Settings, by Observer) func(any) any {
 		if !ok {
 			return from
 		}
-		selector, err := metav1.LabelSelectorAsSelector(kind.Selector(o))
-		if err != nil {
-			// The API server accepts no such selector. All pods would be asked for, and sorted out by their owners.
-			selector = labels.Everything()
+		if kind.Skip != nil && kind.Skip(o) {
+			return &skipped{namespace: o.GetNamespace(), name: o.GetName(), uid: o.GetUID(), version: o.GetResourceVersion()}
 		}
 		observed := kind.Observe(o, by)
 		return &object{
-			observed: observed, selector: selector.String(), labels: watch.KeepLabels(o.GetLabels()),
+			observed: observed, selector: podSelector(kind, o), labels: watch.KeepLabels(o.GetLabels()),
 			rules: selection.Read(settings, observed.Annotations, observed.TemplateAnnotations),
 		}
 	}
+}
+
+// podSelector is the label selector of a workload's pods as text.
+func podSelector(kind Kind, o client.Object) string {
+	if kind.Selector == nil {
+		return ""
+	}
+	selector, err := metav1.LabelSelectorAsSelector(kind.Selector(o))
+	if err != nil {
+		// The API server accepts no such selector. All pods would be asked for, and sorted out by their owners.
+		selector = labels.Everything()
+	}
+	return selector.String()
 }
 
 func indexBySource(kept any) ([]string, error) {
@@ -206,8 +217,14 @@ type handler struct {
 }
 
 func (h handler) Added(kept any, origin watch.Origin) { h.tell(kept, origin == watch.Initial) }
-func (h handler) Updated(_, kept any, _ watch.Origin) { h.tell(kept, false) }
 func (h handler) Deleted(kept any)                    { h.tell(kept, false) }
+
+func (h handler) Updated(before, kept any, _ watch.Origin) {
+	if _, isSkipped := kept.(*skipped); isSkipped {
+		kept = before // somebody's from now on, if it was not before
+	}
+	h.tell(kept, false)
+}
 
 func (h handler) tell(kept any, initial bool) {
 	if o, ok := kept.(*object); ok {

@@ -111,7 +111,7 @@ func TestReloadPolicyValidation(t *testing.T) {
 		"an account with a capital": {`{serviceAccountName: Reloader}`, "spec.serviceAccountName", ""},
 
 		"a workload entry without a field":  {`{workloads: [{}]}`, "spec.workloads[0]", "at least one of"},
-		"an unknown kind":                   {`{workloads: [{kind: Job}]}`, "spec.workloads[0].kind", ""},
+		"an unknown kind":                   {`{workloads: [{kind: ReplicaSet}]}`, "spec.workloads[0].kind", ""},
 		"an API without a version":          {`{workloads: [{apiVersion: apps}]}`, "spec.workloads[0].apiVersion", ""},
 		"a workload's name and labels":      {`{workloads: [{kind: Deployment, name: a, selector: {matchLabels: {app: a}}}]}`, "spec.workloads[0]", "exclude each other"},
 		"a workload's name without kind":    {`{workloads: [{name: a}]}`, "spec.workloads[0]", "name needs a kind"},

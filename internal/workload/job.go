@@ -1,0 +1,114 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/internal/plan"
+)
+
+const jobKind = "Job"
+
+// jobRun is a Job as a run.
+func jobRun(job *batchv1.Job) plan.Run {
+	run := plan.Run{
+		Name: job.Name, Began: job.CreationTimestamp.UTC(), Value: job.Spec.Template.Annotations[v1alpha1.ConfigDigestAnnotation],
+	}
+	for _, condition := range job.Status.Conditions {
+		switch condition.Type {
+		case batchv1.JobComplete, batchv1.JobFailed:
+			if condition.Status == corev1.ConditionTrue {
+				run.Ended = endOf(job, condition)
+			}
+		case batchv1.JobSuspended:
+			// A suspended Job has no pods. Those that it has now were made after it was resumed last.
+			if start := job.Status.StartTime; start != nil && condition.Status == corev1.ConditionFalse {
+				run.Began = start.UTC()
+			}
+		}
+	}
+	return run
+}
+
+func endOf(job *batchv1.Job, condition batchv1.JobCondition) time.Time {
+	if job.Status.CompletionTime != nil {
+		return job.Status.CompletionTime.UTC()
+	}
+	return condition.LastTransitionTime.UTC()
+}
+
+// liveObject reads a workload with every field that the API server has of it, also those that are unknown here. Errors are
+// ErrGone, or the API server's.
+func (s *Store) liveObject(ctx context.Context, w plan.Workload, kind schema.GroupVersionKind) (*unstructured.Unstructured, error) {
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(kind)
+	err := s.options.Reader.Get(ctx, client.ObjectKey{Namespace: w.Namespace, Name: w.Name}, live)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("restarting %s: %w: %w", w.Workload, ErrGone, err)
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", w.Workload, err)
+	case live.GetUID() != w.UID, live.GetDeletionTimestamp() != nil:
+		return nil, fmt.Errorf("restarting %s: %w", w.Workload, ErrGone)
+	}
+	return live, nil
+}
+
+// mark writes into the pod template of a Job what a restart writes.
+func mark(job *unstructured.Unstructured, write plan.Write) error {
+	annotations := map[string]string{v1alpha1.ConfigDigestAnnotation: write.Value}
+	if write.ReloadedFrom != "" {
+		annotations[v1alpha1.LastReloadedFromAnnotation] = write.ReloadedFrom
+	}
+	for key, value := range annotations {
+		if err := unstructured.SetNestedField(job.Object, value, "spec", "template", "metadata", "annotations", key); err != nil {
+			return fmt.Errorf("annotating the pod template: %w", err)
+		}
+	}
+	if len(write.Variables) == 0 {
+		return nil
+	}
+	path := []string{"spec", "template", "spec", "containers"}
+	containers, _, err := unstructured.NestedSlice(job.Object, path...)
+	if err != nil {
+		return fmt.Errorf("reading the containers: %w", err)
+	}
+	for _, container := range containers {
+		if c, ok := container.(map[string]any); ok {
+			setVariables(c, write.Variables)
+		}
+	}
+	if err := unstructured.SetNestedSlice(job.Object, containers, path...); err != nil {
+		return fmt.Errorf("setting variables: %w", err)
+	}
+	return nil
+}
+
+// setVariables sets those that are for the container, and takes away those without a value.
+func setVariables(container map[string]any, variables []plan.Variable) {
+	for _, v := range variables {
+		if v.Container != container["name"] {
+			continue
+		}
+		env, _ := container["env"].([]any)
+		var others []any
+		for _, of := range env {
+			if e, ok := of.(map[string]any); !ok || e["name"] != v.Name {
+				others = append(others, of)
+			}
+		}
+		if v.Value != "" {
+			others = append(others, map[string]any{"name": v.Name, "value": v.Value})
+		}
+		container["env"] = others
+	}
+}
