@@ -54,6 +54,9 @@ func (l *leader) Start(ctx context.Context) error {
 	if err := store.Load(ctx); err != nil {
 		return unlessEnded(ctx, fmt.Errorf("taking over the ledger: %w", err))
 	}
+	if err := w.workloads.LoadReplacements(ctx); err != nil {
+		return unlessEnded(ctx, fmt.Errorf("taking over what has begun: %w", err))
+	}
 	r.log.Info("leading", "ledgerEntries", store.Len(), "newLedger", store.Bootstrapping())
 
 	reconciler := newReconciler(r, store)
@@ -136,6 +139,9 @@ func (r *Reconciler) begin(_ context.Context, queue workqueue.TypedRateLimitingI
 	r.feed.open(queue)
 	for _, w := range r.workloads.All() {
 		r.feed.send(w.Workload, true)
+	}
+	for _, name := range r.workloads.Replacements() {
+		r.feed.send(name, false)
 	}
 	for _, entry := range r.ledger.Entries() {
 		r.feed.send(entry.Workload, true)

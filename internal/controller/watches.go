@@ -119,6 +119,7 @@ func (w *watches) build() error {
 	w.workloads, err = workload.New(workload.Options{
 		Log: r.log.WithName("workloads"), Scope: r.options.Scope, Kinds: workload.Kinds(r.options.IgnoredKinds...), Client: r.restClient,
 		Codec: clientgoscheme.ParameterCodec, Reader: r.client, Writer: r.client, Key: w.key,
+		State:     workload.State{Client: r.client, Namespace: r.options.Namespace, Instance: r.options.Shard},
 		Selection: r.options.Selection, Owners: owner.Of, Selector: r.options.WorkloadSelector, Changed: r.feed.send,
 	})
 	if err != nil {

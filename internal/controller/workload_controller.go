@@ -69,6 +69,8 @@ type Reconciler struct {
 	mu sync.Mutex
 	// tracks holds what this process remembers of workloads beyond the ledger.
 	tracks map[ledger.Workload]*track
+	// begun are the replacements that this process has begun.
+	begun map[ledger.Workload]begun
 	// bootstrap are the workloads that were there when the ledger was made and have not been entered.
 	bootstrap map[ledger.Workload]bool
 }
@@ -81,7 +83,7 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 		ledger: store, events: r.events, alerts: r.alerts, webhook: r.webhook, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
 		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
 		began:    r.options.Now(),
-		tracks:   map[ledger.Workload]*track{}, bootstrap: map[ledger.Workload]bool{},
+		tracks:   map[ledger.Workload]*track{}, begun: map[ledger.Workload]begun{}, bootstrap: map[ledger.Workload]bool{},
 	}
 }
 
@@ -90,7 +92,7 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=batch,resources=cronjobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;create
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=kustomize.toolkit.fluxcd.io,resources=kustomizations,verbs=list;watch
 // +kubebuilder:rbac:groups=helm.toolkit.fluxcd.io,resources=helmreleases,verbs=list;watch
@@ -99,6 +101,9 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 // Reconcile compares one workload to its sources and restarts it if that is due.
 func (r *Reconciler) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Result, error) {
 	start := r.options.Now()
+	if r.workloads.Replacing(name) {
+		return r.resume(ctx, name)
+	}
 	w, exists, known := r.workloads.Get(name)
 	inScope, scopeKnown := r.inScope(name.Namespace)
 	switch {
@@ -143,10 +148,7 @@ func (r *Reconciler) reconcile(ctx context.Context, w plan.Workload, t *track, i
 	}
 	t.settle(decision.Verdict, start)
 	t.look(w)
-	result, err := r.act(ctx, w, t, decision)
-	if err == nil && in.Predecessor != nil {
-		err = r.markGone(in.Predecessor)
-	}
+	result, err := r.succeed(ctx, w, t, in.Predecessor, decision)
 	if err == nil && (!in.Selection.Selected || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
 		r.endBootstrap(name)
 	}
@@ -247,6 +249,17 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, 
 		return decision, fmt.Errorf("%s: %w", in.Workload.Workload, errUndecided)
 	}
 	return decision, nil
+}
+
+// succeed carries out a decision about a workload, in another's place if there was one. That is recorded as gone before:
+// the last that is recorded goes by the name.
+func (r *Reconciler) succeed(ctx context.Context, w plan.Workload, t *track, before *ledger.Entry, decision plan.Decision) (ctrl.Result, error) {
+	if before != nil {
+		if err := r.markGone(before); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	return r.act(ctx, w, t, decision)
 }
 
 // act carries out a decision and records it.

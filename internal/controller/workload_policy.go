@@ -40,6 +40,10 @@ func (r *Reconciler) selects(w plan.Workload, entry *ledger.Entry, governing *po
 	}
 	known := known{r.sources, entry}
 	result := selection.Read(settings, w.Annotations, w.TemplateAnnotations).Select(w.Namespace, w.Uses, known)
+	if w.Restarts == plan.ByReplacement && !result.Asked {
+		// To make a Job again is to do again what it has done: nobody wants that who has not said so of this Job.
+		return selection.Result{Problems: result.Problems}
+	}
 	if governing != nil {
 		result.Uses = governing.Allow(result.Uses, known.Matches)
 	}

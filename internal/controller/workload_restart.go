@@ -62,6 +62,10 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 		r.metrics.stakater.latency.WithLabelValues(w.Kind).Observe(r.options.Now().Sub(now).Seconds())
 		r.reportRestart(w, t, d, now)
 		return ctrl.Result{RequeueAfter: interval}, nil
+	case errors.Is(err, workload.ErrUnfinished):
+		t.conflicts = 0
+		r.noteBegun(w, t, d)
+		return ctrl.Result{RequeueAfter: replacementAgain}, r.record(plan.Restarted(d, now))
 	case errors.Is(err, workload.ErrGone):
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
 	case ctx.Err() != nil:

@@ -8,8 +8,10 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -17,6 +19,31 @@ import (
 )
 
 const jobKind = "Job"
+
+// job is made again under its name: neither its template nor what it has done can be changed.
+func job() Kind {
+	return Kind{
+		Version: batchv1.SchemeGroupVersion, Resource: "jobs", Name: jobKind,
+		New:     func() client.Object { return &batchv1.Job{} },
+		Observe: observeJob,
+		Runs: func(_ context.Context, _ client.Reader, live client.Object) ([]plan.Run, error) {
+			return []plan.Run{jobRun(live.(*batchv1.Job))}, nil
+		},
+		Restart: replaceJob,
+		// What owns it would make another, or count it twice; and there may be very many.
+		Skip: func(o client.Object) bool { return metav1.GetControllerOfNoCopy(o) != nil },
+	}
+}
+
+func observeJob(o client.Object, by Observer) plan.Workload {
+	j := o.(*batchv1.Job)
+	w := describe(batchv1.SchemeGroupVersion, jobKind, &j.ObjectMeta, &j.Spec.Template, by)
+	w.Restarts, w.ObservedGeneration = plan.ByReplacement, j.Generation
+	if ptr.Deref(j.Spec.Suspend, false) {
+		w.Held = plan.HeldSuspended
+	}
+	return w
+}
 
 // jobRun is a Job as a run.
 func jobRun(job *batchv1.Job) plan.Run {

@@ -90,6 +90,6 @@ type Revision struct {
 
 // Kinds are the kinds of the core that are supported, but for those that are ignored.
 func Kinds(ignored ...string) []Kind {
-	kinds := []Kind{deployment(), statefulSet(), daemonSet(), cronJob()}
+	kinds := []Kind{deployment(), statefulSet(), daemonSet(), cronJob(), job()}
 	return slices.DeleteFunc(kinds, func(k Kind) bool { return slices.Contains(ignored, k.Name) })
 }

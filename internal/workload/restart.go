@@ -21,6 +21,8 @@ var (
 	ErrConflict = errors.New("the workload has changed")
 	// ErrGone means that the workload was deleted, or is another by the same name.
 	ErrGone = errors.New("the workload is gone")
+	// ErrUnfinished means that the restart has begun, and takes another step: see Resume.
+	ErrUnfinished = errors.New("the restart is not finished")
 	// ErrStripped means that the API server accepted the restart and left it out, as a mutating webhook may do.
 	ErrStripped = errors.New("the restart annotation was removed on its way in")
 )
@@ -41,7 +43,7 @@ func (s *Store) Live(ctx context.Context, name ledger.Workload) (plan.Workload, 
 // Restart restarts a workload as its kind is restarted, on the condition that the workload is still the object and the
 // version that was decided on: neither is a deleted one made again, nor somebody's last change missed. To do it again does
 // nothing more. It returns the workload as it is afterwards, with ErrStripped too. Errors are ErrConflict, ErrGone,
-// ErrStripped or the API server's.
+// ErrStripped, ErrUnfinished or the API server's.
 func (s *Store) Restart(ctx context.Context, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	kind, err := s.kind(w.Workload)
 	if err != nil {

@@ -47,6 +47,9 @@ func TestNoSecretIsKept(t *testing.T) {
 		c := &batchv1.CronJob{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "CronJob"}, ObjectMeta: d.ObjectMeta}
 		c.Spec.JobTemplate.ObjectMeta, c.Spec.JobTemplate.Spec.Template = d.ObjectMeta, d.Spec.Template
 		versions["cronjobs"] = append(versions["cronjobs"], c)
+		j := &batchv1.Job{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}, ObjectMeta: d.ObjectMeta}
+		j.Spec.Template = d.Spec.Template
+		versions["jobs"] = append(versions["jobs"], j)
 	}
 	store := fill(t, versions)
 	var texts []watchtest.Text
@@ -60,7 +63,7 @@ func TestNoSecretIsKept(t *testing.T) {
 	for _, text := range watchtest.Holding(texts, planted) {
 		t.Errorf("%s is kept: %q", text.Path, text.Text)
 	}
-	for _, kept := range []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob", "2", "password", "kustomize-controller"} {
+	for _, kept := range []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job", "2", "password", "kustomize-controller"} {
 		if !found[kept] {
 			t.Errorf("%q was not found either: the search is of no use", kept)
 		}

@@ -3,6 +3,7 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +43,9 @@ type Options struct {
 	// Reader and Writer talk to the API server directly, not to a cache.
 	Reader client.Reader
 	Writer client.Writer
-	Key    digest.Key
+	// State is where replacements are kept that have begun.
+	State State
+	Key   digest.Key
 	// Selection are the settings by which workloads opt in.
 	Selection selection.Settings
 	// Owners reads a workload's labels for the Flux objects that apply it; nil if nobody asks for workloads by owner.
@@ -60,12 +63,16 @@ type Store struct {
 	options  Options
 	observer Observer
 	kinds    map[string]Kind
+
+	mu sync.Mutex
+	// replacements have begun, and are to be finished.
+	replacements map[ledger.Workload]replacement
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
 	s := &Store{
-		Group: watch.Group{}, options: options, kinds: map[string]Kind{},
+		Group: watch.Group{}, options: options, kinds: map[string]Kind{}, replacements: map[ledger.Workload]replacement{},
 		observer: Observer{Key: options.Key, Annotations: options.Selection.Annotations.OnWorkloads(), Owners: options.Owners},
 	}
 	for _, kind := range options.Kinds {

@@ -14,10 +14,12 @@ import (
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,6 +47,14 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 	policy := w.policy("web", `{workloads: [{kind: Deployment, name: web}], serviceAccountName: restarter}`)
 	objects := []client.Object{like("web"), like("free"), statefulSets().like(like("set")), daemonSets().like(like("daemon"))}
 	w.create(objects...)
+	once := like(migrate)
+	once.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	w.create(&batchv1.Job{ObjectMeta: once.ObjectMeta, Spec: batchv1.JobSpec{Template: once.Spec.Template}})
+	w.create(&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: report, Annotations: once.Annotations}, Spec: batchv1.CronJobSpec{
+		Schedule: "0 0 31 2 *", JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: once.Spec.Template}},
+	}})
+	w.awaitEntered("Job", migrate)
+	w.awaitEntered("CronJob", report)
 	w.awaitProven(1, objects...)
 
 	for times, password := range []string{"second", "third"} {
@@ -54,8 +64,15 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 			g.Expect(w.admin.Update(t.Context(), &shard)).To(Succeed())
 		}
 		w.later()
+		before := w.job(migrate)
 		w.setSecret("late", "password", password)
 		w.awaitProven(int64(times)+2, objects...)
+		g.Eventually(w.jobs).WithTimeout(slowly).Should(HaveLen(times + 2))
+		g.Eventually(func() (types.UID, error) {
+			j := &batchv1.Job{}
+			err := client.IgnoreNotFound(w.admin.Get(t.Context(), w.key(migrate), j))
+			return j.UID, err
+		}).WithTimeout(slowly).ShouldNot(BeElementOf(before.UID, types.UID("")))
 	}
 	for resource, times := range map[string]int{"deployments": 4, "statefulsets": 2, "daemonsets": 2} {
 		g.Expect(w.patchesOf(resource)).To(Equal(times), resource)
