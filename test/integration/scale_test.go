@@ -60,7 +60,7 @@ func TestRestartsOfTheControllerRestartNothing(t *testing.T) {
 		delete(streamed, optional)
 	}
 	g.Expect(streamed).To(Equal(map[string]int{
-		"secrets": 3, "configmaps": 3, "deployments": 3, "statefulsets": 3, "daemonsets": 3, "namespaces": 3, "reloadpolicies": 3,
+		"secrets": 3, "configmaps": 3, "deployments": 3, "statefulsets": 3, "daemonsets": 3, "namespaces": 3, "reloadpolicies": 3, "jobs": 3, "cronjobs": 3,
 	}))
 }
 
