@@ -150,58 +150,6 @@ func (d *decider) inspect() {
 	}
 }
 
-// adopt takes a live value that follows from the recorded one as ours: the mark of a restart whose record a crash lost,
-// and with it whether that was the one that is asked for.
-// It comes before every rule, so that what is held is held under the value that the pods inherit. If the value stands for
-// what there is now, it was written for all that differs. If not, what equals the record may have been another then, and
-// pods may run with that; unless the cache only lags behind what another leader knew.
-func (d *decider) adopt() {
-	live, e := d.in.Workload.Value, d.entry
-	lost, requested := d.lost()
-	if !lost {
-		return
-	}
-	value, _ := stands(live)
-	written := value == content(d.in.Key, d.findings)
-	if !written && d.now.Sub(d.in.Began) < catchUp {
-		d.behind = true
-		return
-	}
-	e.Value, d.adopted, e.PausedSince = live, true, time.Time{}
-	if requested {
-		e.Token, d.request = d.request, ""
-	}
-	if e.PendingSince.IsZero() {
-		e.PendingSince = d.now // its rollout is not known to be through
-	}
-	d.adoptFor(written)
-}
-
-// adoptFor notes what the adopted value says of each source. Written is whether it stands for what there is now.
-func (d *decider) adoptFor(written bool) {
-	for i := range d.findings {
-		f := &d.findings[i]
-		if f.condition == same && !written {
-			f.condition = returned
-			f.record = diverged(*f)
-		}
-		if f.differs() {
-			f.record.Written = written && !f.record.Turned
-		}
-	}
-}
-
-// lost reports whether the live value is one whose record was lost, and whether it is that of the restart that is asked for.
-func (d *decider) lost() (lost, requested bool) {
-	live, e := d.in.Workload.Value, d.entry
-	unknown := slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == unseen })
-	if d.in.Entry == nil && !d.inherited || live == e.Value || unknown {
-		return false, false
-	}
-	requested = d.request != "" && follows(d.in.Key, live, e.Value, d.request)
-	return requested || follows(d.in.Key, live, e.Value, e.Token), requested
-}
-
 // decide goes through the rules in their order; the first that applies decides.
 func (d *decider) decide() Decision {
 	if d.in.Policy.Tell {
@@ -216,74 +164,6 @@ func (d *decider) decide() Decision {
 		}
 	}
 	return d.restart()
-}
-
-// sight enters sources met for the first time (design, rule 2). It asks for the pods only if one of them could be
-// certainly stale, and makes those that are a difference.
-func (d *decider) sight() *Decision {
-	var suspects []int
-	for i, f := range d.findings {
-		switch f.condition {
-		case first, appeared:
-			d.entered = true
-			if d.behind || d.mayBeStale(f) {
-				suspects = append(suspects, i)
-				continue
-			}
-		case missing:
-			if _, recorded := d.entry.Sources[f.use.Source]; recorded {
-				continue
-			}
-			d.entered = true
-		default:
-			continue
-		}
-		d.enter(f, false)
-	}
-	if len(suspects) == 0 {
-		return nil
-	}
-	if d.rolling() || d.holds() || d.behind || d.request != "" {
-		for _, i := range suspects {
-			d.enter(d.findings[i], true)
-		}
-		return nil
-	}
-	return d.judge(suspects)
-}
-
-// judge looks at the pods for sources that may be newer than them.
-func (d *decider) judge(suspects []int) *Decision {
-	if d.in.Rollout == nil {
-		return &Decision{NeedsRollout: true}
-	}
-	if again := d.unsettled(); again != nil {
-		return again
-	}
-	for _, i := range suspects {
-		f := &d.findings[i]
-		if !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return d.certainlyStale(p, *f) }) {
-			d.enter(*f, false)
-			continue
-		}
-		// The record says that the content the pods run with is not known: nothing equals the zero digest.
-		f.condition, f.record = changed, ledger.Source{Present: true, Scope: f.use.Scope, Diverged: longAgo()}
-		f.record = diverged(*f)
-		d.entry.Sources[f.use.Source] = f.record
-	}
-	return nil
-}
-
-// enter records a source as it is now. Keys that an equal record had beyond the present scope stay in it until the
-// rollout that dropped them is proven.
-func (d *decider) enter(f finding, provisional bool) {
-	if f.condition == first && f.equal {
-		f.use.Scope = f.record.Scope.Union(f.use.Scope)
-		f.shown = d.in.Key.Scoped(f.use.Source, f.use.Scope, f.seen.Content)
-	}
-	record := entered(f)
-	record.Provisional = provisional
-	d.entry.Sources[f.use.Source] = record
 }
 
 func (d *decider) differs() bool { return slices.ContainsFunc(d.findings, finding.differs) }
@@ -314,24 +194,6 @@ func (d *decider) replaced() []reference.Source {
 	return sources
 }
 
-// holds reports whether restarts are held, and will happen when that ends. A workload that is only observed is judged as any
-// other, until it would be restarted.
-func (d *decider) holds() bool { return d.in.Hold != nil && d.in.Hold.Verdict != Observed }
-
-// held reports a hold from outside (rule 1). Differences are remembered all the same.
-func (d *decider) held() *Decision {
-	if d.in.Hold == nil {
-		return nil
-	}
-	if !d.holds() && d.differs() { // what is only observed may be over
-		if decision := d.freshAlready(); decision != nil && (decision.NeedsRollout || decision.Verdict == AlreadyFresh || decision.Verdict == InSync) {
-			return decision
-		}
-	}
-	decision := d.pending(d.in.Hold.Verdict, d.in.Hold.Message, d.in.Hold.For)
-	return &decision
-}
-
 // required withholds restarts while pods could not start (rule 2).
 func (d *decider) required() *Decision {
 	var absent, unknown []string
@@ -358,26 +220,6 @@ func (d *decider) required() *Decision {
 		return nil
 	}
 	decision := d.pending(Waiting, message, after)
-	return &decision
-}
-
-// overwritten looks into a template that does not carry the value it was given (rule 3): the work of an undo, or of
-// whoever else owns the template.
-func (d *decider) overwritten() *Decision {
-	w := d.in.Workload
-	if w.Value == d.entry.Value || !d.answered() {
-		return nil
-	}
-	if d.in.Rollout == nil {
-		return &Decision{NeedsRollout: true}
-	}
-	if again := d.unsettled(); again != nil {
-		return again
-	}
-	if d.allFresh() || d.bornAfter() {
-		return nil
-	}
-	decision := d.pending(RolledBack, "the template of the last restart was taken back while old pods are active", recheck)
 	return &decision
 }
 
@@ -466,14 +308,4 @@ func (d *decider) restart() Decision {
 		}
 	}
 	return decision
-}
-
-// adoption reports whether every difference is one of content that was stale at first sight.
-func (d *decider) adoption() bool {
-	for _, f := range d.findings {
-		if f.differs() && !f.record.Digest.IsZero() {
-			return false
-		}
-	}
-	return true
 }
