@@ -145,7 +145,8 @@ func TestAlertsAreDelivered(t *testing.T) {
 }
 
 func TestAlertsForNobody(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,14 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/rest"
+
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
 
 // apiServer serves the kinds of Flux objects that are installed. It streams initial lists.
@@ -27,7 +25,7 @@ type apiServer struct {
 	kinds    map[string]kind                       // by resource, those that are served
 	objects  map[string]*unstructured.Unstructured // by owner
 	watchers map[chan map[string]any]string        // resource
-	host     string
+	host     watchtest.Host
 }
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -36,7 +34,7 @@ func newAPIServer(t *testing.T) *apiServer {
 		kinds: map[string]kind{}, objects: map[string]*unstructured.Unstructured{}, watchers: map[chan map[string]any]string{},
 	}
 	server := httptest.NewServer(s)
-	s.host = server.URL
+	s.host = watchtest.Host(server.URL)
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return s
 }
@@ -179,28 +177,6 @@ func (s *apiServer) send(event string, k kind, o *unstructured.Unstructured) {
 	for events, resource := range s.watchers {
 		if resource == k.resource {
 			events <- map[string]any{"type": event, "object": o.DeepCopy().Object}
-		}
-	}
-}
-
-func (s *apiServer) client(kind schema.GroupVersionKind, scheme *runtime.Scheme) (rest.Interface, error) {
-	version := kind.GroupVersion()
-	return rest.RESTClientFor(&rest.Config{
-		Host: s.host, APIPath: "/apis", QPS: -1, ContentConfig: rest.ContentConfig{
-			ContentType: runtime.ContentTypeJSON, GroupVersion: &version,
-			NegotiatedSerializer: serializer.NewCodecFactory(scheme).WithoutConversion(),
-		},
-	})
-}
-
-// eventually waits for a condition: a reflector's first backoff is near a second, and doubles.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

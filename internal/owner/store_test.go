@@ -14,6 +14,7 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
 
 // fixture is a store that fills from an API server, and what it has told of.
@@ -34,7 +35,7 @@ func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	f := &fixture{t: t, server: s, now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}
 	var err error
 	f.Store, err = New(Options{
-		Log: logr.Discard(), Scope: scope, Client: s.client, Timeout: timeout, Now: f.clock,
+		Log: logr.Discard(), Scope: scope, Client: s.host.Client, Timeout: timeout, Now: f.clock,
 		Changed: func(o plan.Owner) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -48,7 +49,7 @@ func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	eventually(t, "settled", f.Settled)
+	watchtest.Eventually(t, "settled", f.Settled)
 	return f
 }
 
@@ -67,7 +68,7 @@ func (f *fixture) later(by time.Duration) {
 // tellsOf waits until the store has told of these, and forgets what it has told.
 func (f *fixture) tellsOf(owners ...string) {
 	f.t.Helper()
-	eventually(f.t, "told of "+strings.Join(owners, ", "), func() bool {
+	watchtest.Eventually(f.t, "told of "+strings.Join(owners, ", "), func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		slices.Sort(f.told)
@@ -94,7 +95,7 @@ func (f *fixture) held(owner string) string {
 
 func (f *fixture) expect(owner, want string) {
 	f.t.Helper()
-	eventually(f.t, owner+" holds: "+want, func() bool { return f.held(owner) == want })
+	watchtest.Eventually(f.t, owner+" holds: "+want, func() bool { return f.held(owner) == want })
 }
 
 func (f *fixture) expectNow(owner, want string) {
@@ -235,7 +236,7 @@ func TestKindsComeAndGo(t *testing.T) {
 	f.tellsOf(release)
 	s.set(release, "", done)
 	s.install()
-	eventually(t, "served again", func() bool { _, found := f.Ref(named(release)); return found })
+	watchtest.Eventually(t, "served again", func() bool { _, found := f.Ref(named(release)); return found })
 	f.expectNow(release, "")
 
 	s.set(release, "", held)

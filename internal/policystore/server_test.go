@@ -9,22 +9,19 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/rest"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/policy"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
 
 // apiServer serves policies while they are installed. It streams initial lists.
 type apiServer struct {
-	host string
+	host watchtest.Host
 
 	mu        sync.Mutex
 	version   int
@@ -45,7 +42,7 @@ func newAPIServer(t *testing.T) *apiServer {
 		installed: true, forbidden: map[string]bool{}, policies: map[policy.Name]*v1alpha1.ReloadPolicy{}, watchers: map[chan event]string{},
 	}
 	server := httptest.NewServer(s)
-	s.host = server.URL
+	s.host = watchtest.Host(server.URL)
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return s
 }
@@ -147,27 +144,5 @@ func (s *apiServer) change(change func()) {
 	for events := range s.watchers {
 		close(events)
 		delete(s.watchers, events)
-	}
-}
-
-func (s *apiServer) client(kind schema.GroupVersionKind, scheme *runtime.Scheme) (rest.Interface, error) {
-	version := kind.GroupVersion()
-	return rest.RESTClientFor(&rest.Config{
-		Host: s.host, APIPath: "/apis", QPS: -1, ContentConfig: rest.ContentConfig{
-			ContentType: runtime.ContentTypeJSON, GroupVersion: &version,
-			NegotiatedSerializer: serializer.NewCodecFactory(scheme).WithoutConversion(),
-		},
-	})
-}
-
-// eventually waits for a condition: a reflector's first backoff is near a second, and doubles.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
 	}
 }

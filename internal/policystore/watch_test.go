@@ -9,17 +9,18 @@ import (
 
 	"github.com/flux-reloader/reloader/internal/policy"
 	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
 
 // start runs a store that fills from an API server until the test ends.
 func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	t.Helper()
-	f := newFixture(t, scope, s.client)
+	f := newFixture(t, scope, s.host.Client)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	eventually(t, "settled", f.Settled)
+	watchtest.Eventually(t, "settled", f.Settled)
 	return f
 }
 
@@ -27,7 +28,7 @@ func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 func (f *fixture) tells(want ...string) {
 	f.t.Helper()
 	slices.Sort(want)
-	eventually(f.t, "told of "+strings.Join(want, ", "), func() bool {
+	watchtest.Eventually(f.t, "told of "+strings.Join(want, ", "), func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		slices.Sort(f.told)
@@ -114,7 +115,7 @@ func TestAListOfNamespaces(t *testing.T) {
 		t.Errorf("installed %v, refused %d, want one", f.Installed(), f.Refused())
 	}
 	s.change(func() { s.forbidden["apps"] = true })
-	eventually(t, "refused", func() bool { return f.Refused() == 2 })
+	watchtest.Eventually(t, "refused", func() bool { return f.Refused() == 2 })
 	f.governs("apps/a") // what was seen last is the best there is
 	f.tells()
 }

@@ -5,14 +5,12 @@ package chart
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/onsi/gomega"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -32,42 +30,21 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	harness.Main(m, root, cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true}, prepare)
 }
 
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "reloader-chart-")
-	if err != nil {
-		return 1, fmt.Errorf("making a folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if reloader, err = harness.Reloader(ctx, root, dir); err != nil {
-		return 1, err
-	}
-	shared, err = cluster.Start(ctx, cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
-	if err != nil {
-		return 1, fmt.Errorf("starting the cluster: %w", err)
-	}
-	defer func() { _ = shared.Stop() }()
-	if admin, err = client.New(shared.Config(), client.Options{Scheme: clientgoscheme.Scheme}); err != nil {
-		return 1, fmt.Errorf("making a client: %w", err)
-	}
+func prepare(ctx context.Context, suite harness.Suite) error {
+	shared, admin, reloader = suite.Cluster, suite.Admin, suite.Reloader
 	ctrl.SetLogger(logr.Discard())
 	definitions, err := cluster.FluxDefinitions(ctx)
 	if err != nil {
-		return 1, fmt.Errorf("finding Flux's custom resources: %w", err)
+		return fmt.Errorf("finding Flux's custom resources: %w", err)
 	}
 	definitions = append(definitions, filepath.Join("testdata", "crds"), filepath.Join(root, "charts", "reloader", "crds"))
 	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{Paths: definitions, ErrorIfPathMissing: true}); err != nil {
-		return 1, fmt.Errorf("installing custom resources: %w", err)
+		return fmt.Errorf("installing custom resources: %w", err)
 	}
 	gomega.SetDefaultEventuallyTimeout(time.Minute)
 	gomega.SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
-	return m.Run(), nil
+	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
@@ -29,44 +28,23 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "reloader-e2e-")
-	if err != nil {
-		return 1, fmt.Errorf("making a folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if reloader, err = harness.Reloader(ctx, root, dir); err != nil {
-		return 1, err
-	}
-	binaries, err := cluster.Binaries(ctx, "flux")
-	if err != nil {
-		return 1, fmt.Errorf("building the flux command: %w", err)
-	}
-	fluxCLI = binaries["flux"]
-	shared, err = cluster.Start(ctx, cluster.Options{
+	harness.Main(m, root, cluster.Options{
 		With: []cluster.Component{cluster.KWOK, cluster.Flux},
 		Log:  func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
-	})
+	}, prepare)
+}
+
+func prepare(ctx context.Context, suite harness.Suite) error {
+	shared, admin, reloader = suite.Cluster, suite.Admin, suite.Reloader
+	binaries, err := cluster.Binaries(ctx, "flux")
 	if err != nil {
-		return 1, fmt.Errorf("starting the cluster: %w", err)
+		return fmt.Errorf("building the flux command: %w", err)
 	}
-	defer func() { _ = shared.Stop() }()
-	if admin, err = client.New(shared.Config(), client.Options{Scheme: clientgoscheme.Scheme}); err != nil {
-		return 1, fmt.Errorf("making a client: %w", err)
-	}
+	fluxCLI = binaries["flux"]
 	if err := (harness.Rights{Client: admin, Root: root}).CreateClusterRole(ctx); err != nil {
-		return 1, err
+		return err
 	}
 	gomega.SetDefaultEventuallyTimeout(time.Minute)
 	gomega.SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
-	return m.Run(), nil
+	return nil
 }

@@ -9,13 +9,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/onsi/gomega"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
@@ -34,47 +32,24 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	harness.Main(m, root, cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true}, prepare)
 }
 
-func run(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "reloader-integration-")
-	if err != nil {
-		return 1, fmt.Errorf("making a folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if reloader, err = harness.Reloader(ctx, root, dir); err != nil {
-		return 1, err
-	}
-	shared, err = cluster.Start(ctx, cluster.Options{
-		With: []cluster.Component{cluster.KWOK}, AuditLog: true,
-	})
-	if err != nil {
-		return 1, fmt.Errorf("starting the cluster: %w", err)
-	}
-	defer func() { _ = shared.Stop() }()
-	if admin, err = client.New(shared.Config(), client.Options{Scheme: clientgoscheme.Scheme}); err != nil {
-		return 1, fmt.Errorf("making a client: %w", err)
-	}
+func prepare(ctx context.Context, suite harness.Suite) (err error) {
+	shared, admin, reloader = suite.Cluster, suite.Admin, suite.Reloader
 	if clients, err = kubernetes.NewForConfig(shared.Config()); err != nil {
-		return 1, fmt.Errorf("making a client: %w", err)
+		return fmt.Errorf("making a client: %w", err)
 	}
 	if err := rights(admin).CreateClusterRole(ctx); err != nil {
-		return 1, err
+		return err
 	}
 	if err := applyPolicyCRD(ctx, admin); err != nil {
-		return 1, err
+		return err
 	}
 	manyAtOnce()
 	gomega.SetDefaultEventuallyTimeout(30 * time.Second)
 	gomega.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
-	return m.Run(), nil
+	return nil
 }
 
 // manyAtOnce lets more tests run at the same time than there are processors, unless -parallel says otherwise: most of
