@@ -20,7 +20,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
@@ -63,8 +62,7 @@ func (d *demo) renew(ctx context.Context) (*x509.Certificate, time.Time, error) 
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return cluster.Renew(ctx, d.client, namespace, tlsName) })
-	if err != nil {
+	if err := cluster.Renew(ctx, d.client, namespace, tlsName); err != nil {
 		return nil, time.Time{}, fmt.Errorf("asking cert-manager: %w", err)
 	}
 	return d.issued(ctx, old)
