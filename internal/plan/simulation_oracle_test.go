@@ -71,7 +71,7 @@ func (o *oracle) looksAt(old, w *apiWorkload) {
 		case after:
 			last.end = o.now
 		case last.end.IsZero() || last.end.Before(o.noted):
-			last = period{start: o.now}
+			last = period{start: o.now.Add(-o.onRecord())} // what was seen just before may not be on record either
 		default:
 			last.end = time.Time{} // what was seen between the two may not be on record
 		}
