@@ -30,11 +30,11 @@ func Decide(in Input) Decision {
 	token, problems := token(in.Workload)
 	pause, invalid := in.Pause.period(in.Workload)
 	problems = append(problems, invalid...)
+	d := &decider{in: in, now: in.Now, pause: pause}
 	if in.Workload.Generation < in.Written {
-		return Decision{Verdict: Restarting, Entry: in.Entry, After: lookAgain, Problems: problems,
+		return Decision{Verdict: Restarting, Entry: d.meanwhile(), After: lookAgain, Problems: problems,
 			Message: "waiting for the restart to show in the cache"}
 	}
-	d := &decider{in: in, now: in.Now, pause: pause}
 	if d.open() {
 		return Decision{NeedsRollout: true}
 	}
@@ -123,8 +123,27 @@ func (d *decider) inherit() {
 	d.entry.UID, d.entry.Template, d.entry.AbsentSince = d.in.Workload.UID, digest.Digest{}, time.Time{}
 }
 
+// meanwhile is the record with what is seen of sources while the cache does not show the last restart. Nothing is decided
+// by it yet, but if this leader ends now, the next one may find that content has returned, and would not know that it left.
+func (d *decider) meanwhile() *ledger.Entry {
+	if d.in.Entry == nil {
+		return nil
+	}
+	d.entry = d.in.Entry.Clone()
+	d.compare()
+	d.takeDown()
+	return d.entry
+}
+
 // inspect compares every source and notes differences in the record.
 func (d *decider) inspect() {
+	d.compare()
+	d.adopt()
+	d.takeDown()
+}
+
+// compare finds out about every source how it differs from the record.
+func (d *decider) compare() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
 		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
@@ -142,7 +161,10 @@ func (d *decider) inspect() {
 			f.record = diverged(*f)
 		}
 	}
-	d.adopt()
+}
+
+// takeDown notes differences in the record.
+func (d *decider) takeDown() {
 	for _, f := range d.findings {
 		if f.differs() {
 			d.entry.Sources[f.use.Source] = f.record

@@ -175,3 +175,25 @@ func TestAKeyThatChangesOftenTurnsNoOther(t *testing.T) {
 		}
 	})
 }
+
+// The cache of workloads may lag behind that of sources for long, and a leader may end meanwhile. The next one meets in a
+// list what the restart was for, and pods that have read what came in between.
+func TestWhatTurnsWhileTheCacheLagsIsOnRecord(t *testing.T) {
+	s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
+	s.decide()
+	before := s.in.Workload
+	s.restarted()
+	shown := s.in.Workload
+	s.in.Workload = before
+	s.later(20).wrote(tls, "crt", "C").later(1).decide()
+	read := s.newPod()
+	read.Value = shown.Value
+	s.later(5).wrote(tls, "crt", "B").later(1).decide()
+	s.edit(tls, func(o *plan.Source) { o.Timing, o.Live, o.Turns = plan.Listed, false, nil }).hasPods(read)
+	s.in.Workload, s.in.Written, s.in.Began = shown, 0, s.in.Now
+	s.in.Workload.Rolling = false
+	s.later(600)
+	if d := s.decide(); d.Verdict != plan.Restart {
+		t.Errorf("%s (%s) for a pod that has read C, want Restart", d.Verdict, d.Message)
+	}
+}
