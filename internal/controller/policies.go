@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -51,8 +50,9 @@ type round struct {
 	shadowed map[ledger.Workload]policy.Name
 	tally    *policy.Tally
 
-	// written is the policy as it was written last, and when: the cache may show an older one.
-	written   *v1alpha1.ReloadPolicy
+	// written is the status as it was written last: the cache may show an older one. It is nil before that, and after a
+	// write of which nobody knows what came of it. WrittenAt is when the last one was tried.
+	written   *v1alpha1.ReloadPolicyStatus
 	writtenAt time.Time
 	// told is what was told last of the Ready condition.
 	told string
@@ -227,23 +227,16 @@ func (p *policies) write(r *round, status *v1alpha1.ReloadPolicyStatus) observed
 	return o
 }
 
-// stored takes down what was written.
-func (p *policies) stored(r *round, object *v1alpha1.ReloadPolicy) {
+// stored takes down what was written; nil if that is not known.
+func (p *policies) stored(r *round, status *v1alpha1.ReloadPolicyStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r.written, r.writtenAt = object, p.now()
+	r.written, r.writtenAt = status, p.now()
 }
 
-// latest is the policy as the cache shows it, with the status that was written after that. What it says is as in the cache:
-// by that its workloads are decided about.
-func (r *round) latest(object *v1alpha1.ReloadPolicy) *v1alpha1.ReloadPolicy {
-	if r.written == nil {
-		return object
+// latest gives a policy, as the cache shows it, the status that was written last. Nobody else writes one.
+func (r *round) latest(object *v1alpha1.ReloadPolicy) {
+	if r.written != nil {
+		r.written.DeepCopyInto(&object.Status)
 	}
-	order, err := resourceversion.CompareResourceVersion(object.ResourceVersion, r.written.ResourceVersion)
-	if err != nil || order >= 0 {
-		return object
-	}
-	r.written.Status.DeepCopyInto(&object.Status)
-	return object
 }

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,13 +25,15 @@ type reloadPolicy struct {
 	name string
 }
 
-// policy makes a ReloadPolicy of this spec.
+// policy makes a ReloadPolicy of this spec, whose conditions have to keep to Flux's conventions at any time.
 func (w *world) policy(name, spec string) *reloadPolicy {
 	w.t.Helper()
 	object := policyOf(w.t, w.namespace, spec)
 	object.SetName(name)
 	w.create(object)
-	return &reloadPolicy{w, name}
+	made := &reloadPolicy{w, name}
+	made.watchConventions()
+	return made
 }
 
 func (p *reloadPolicy) object() *unstructured.Unstructured {
@@ -59,17 +63,55 @@ func (p *reloadPolicy) await(what string, reached func(*v1alpha1.ReloadPolicy) b
 		policy = p.read()
 		return reached(policy)
 	}).Should(BeTrue(), func() string { return fmt.Sprintf("%s: %+v", what, policy.Status) })
-	if policy.Spec.Suspend && len(policy.Status.Conditions) == 0 {
-		return policy // it was so from the beginning, and nobody looked at it
+	g.Expect(keepsToConventions(p.w.t.Context(), policy, true)).To(Succeed())
+	return policy
+}
+
+// keepsToConventions checks the conditions of a policy by what Flux's controllers are tested with. While nobody has acted on the
+// policy as it is, its conditions are of another one.
+func keepsToConventions(ctx context.Context, policy *v1alpha1.ReloadPolicy, acted bool) error {
+	if len(policy.Status.Conditions) == 0 && (policy.Spec.Suspend || policy.Status.ObservedGeneration < 0) {
+		return nil // nobody looked at it
 	}
 	checker := check.NewChecker(nil, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
-	if policy.Spec.Suspend || conditions.IsUnknown(policy, meta.ReadyCondition) {
+	if policy.Spec.Suspend || !acted || conditions.IsUnknown(policy, meta.ReadyCondition) {
 		checker = check.NewInProgressChecker(nil)
 	}
 	checker.DisableFetch = true
-	fail, _ := checker.Check(p.w.t.Context(), policy)
-	g.Expect(fail).NotTo(HaveOccurred())
-	return policy
+	fail, _ := checker.Check(ctx, policy)
+	return fail
+}
+
+// watchConventions checks every state that the policy is ever in, until the test ends.
+func (p *reloadPolicy) watchConventions() {
+	p.w.t.Helper()
+	g := NewWithT(p.w.t)
+	watcher, err := client.NewWithWatch(p.w.cluster.Config(), client.Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind + "List"))
+	events, err := watcher.Watch(p.w.t.Context(), list, client.InNamespace(p.w.namespace), client.MatchingFields{"metadata.name": p.name})
+	g.Expect(err).NotTo(HaveOccurred())
+	ended := make(chan error, 1)
+	go func() {
+		var faults []error
+		for event := range events.ResultChan() {
+			object, isObject := event.Object.(*unstructured.Unstructured)
+			policy := &v1alpha1.ReloadPolicy{}
+			if !isObject || runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, policy) != nil {
+				continue // the end of the watch
+			}
+			observed := max(policy.Status.ObservedGeneration, conditions.GetObservedGeneration(policy, meta.ReadyCondition))
+			if err := keepsToConventions(context.Background(), policy, observed == policy.Generation); err != nil {
+				faults = append(faults, fmt.Errorf("%w: generation %d: %+v", err, policy.Generation, policy.Status))
+			}
+		}
+		ended <- errors.Join(faults...)
+	}()
+	p.w.t.Cleanup(func() {
+		events.Stop()
+		g.Expect(<-ended).NotTo(HaveOccurred(), "ReloadPolicy "+p.name)
+	})
 }
 
 // awaitReady waits until the controller has acted on the policy as it is.
