@@ -9,11 +9,37 @@ func (d *decider) held() *Decision {
 	if d.in.Hold == nil {
 		return nil
 	}
-	if !d.holds() && d.differs() { // what is only observed may be over
-		if decision := d.freshAlready(); decision != nil && (decision.NeedsRollout || decision.Verdict == AlreadyFresh || decision.Verdict == InSync) {
-			return decision
+	if d.required() == nil {
+		for _, rule := range []func() *Decision{d.writtenBefore, d.observed} {
+			if decision := rule(); decision != nil {
+				return decision
+			}
 		}
 	}
 	decision := d.pending(d.in.Hold.Verdict, d.in.Hold.Message, d.in.Hold.For)
 	return &decision
+}
+
+// writtenBefore goes on with a restart that was written before the hold began: nothing is left to hold of it.
+func (d *decider) writtenBefore() *Decision {
+	switch {
+	case d.request != "", d.in.Workload.hasRuns():
+		return nil
+	case d.written():
+		return d.freshAlready()
+	default:
+		return d.rollingOut()
+	}
+}
+
+// observed finds out whether what is only observed is over.
+func (d *decider) observed() *Decision {
+	if d.holds() || !d.differs() {
+		return nil
+	}
+	decision := d.freshAlready()
+	if decision != nil && (decision.NeedsRollout || decision.Verdict == AlreadyFresh || decision.Verdict == InSync) {
+		return decision
+	}
+	return nil
 }

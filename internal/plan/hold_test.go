@@ -17,6 +17,10 @@ func TestHold(t *testing.T) {
 		s.proven().held(plan.OwnerSuspended).wrote(tls, "crt", "B").later(5).decide()
 		s.later(3600)
 	}
+	writtenBeforeHold := func(s *scenario) *scenario {
+		s.proven().wrote(tls, "crt", "B").later(5).decide()
+		return s.restarted().held(plan.Suspended).later(5)
+	}
 	table{{
 		name: "not selected", reason: "nothing is restarted without opting in",
 		given: func(s *scenario) { s.proven().wrote(tls, "crt", "B").later(5).in.Selection = selection.Result{} },
@@ -65,6 +69,47 @@ func TestHold(t *testing.T) {
 	}, {
 		name: "held before it waits", reason: "a hold comes first",
 		given: func(s *scenario) { s.proven().held(plan.Suspended).deleted(tls) }, want: outcome{Verdict: plan.Suspended},
+	}, {
+		name: "held in mid-rollout", reason: "the restart was written before: there is nothing to hold",
+		given: func(s *scenario) { writtenBeforeHold(s) },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "held in mid-rollout, old pods are left", reason: "it is not through before they are gone",
+		given: func(s *scenario) { writtenBeforeHold(s).in.Workload.Rolling = false },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)", Asked: true},
+	}, {
+		name: "held in mid-rollout, through", reason: "pods run with the present content, whatever is held",
+		given: func(s *scenario) { writtenBeforeHold(s).rolledOut().later(5) },
+		want:  outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "held in mid-rollout, changed again", reason: "that is held",
+		given: func(s *scenario) { writtenBeforeHold(s).wrote(tls, "crt", "C").later(5) },
+		want:  outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "held in mid-rollout, and a required source goes", reason: "what pods cannot start with proves nothing",
+		given: func(s *scenario) {
+			writtenBeforeHold(s.uses(app, all).made(app, -3600, "k", "1")).rolledOut().later(5).deleted(app)
+		},
+		want: outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "held in mid-rollout, and somebody asks", reason: "the request is held",
+		given: func(s *scenario) { writtenBeforeHold(s).requests("1") },
+		want:  outcome{Verdict: plan.Suspended, Changes: "Secret/tls changed (crt)"},
+	}, {
+		name: "held after a requested restart", reason: "it was written before, though nothing differs",
+		given: func(s *scenario) { s.proven().requests("1").decide(); s.restarted().held(plan.Suspended).later(5) },
+		want:  outcome{Verdict: plan.Restarting},
+	}, {
+		name: "held after a requested restart, through", reason: "all pods carry its value",
+		given: func(s *scenario) {
+			s.proven().requests("1").decide()
+			s.restarted().held(plan.Suspended).rolledOut().later(5).decide()
+		},
+		want: outcome{Verdict: plan.Suspended},
+	}, {
+		name: "observed in mid-rollout", reason: "the restart was written before",
+		given: func(s *scenario) { writtenBeforeHold(s).held(plan.Observed) },
+		want:  outcome{Verdict: plan.Restarting, Changes: "Secret/tls changed (crt)"},
 	}, {
 		name: "first sight in a hold", reason: "sources are entered all the same",
 		given: func(s *scenario) { s.held(plan.Suspended).decide(); s.resumed() }, want: outcome{Verdict: plan.InSync},

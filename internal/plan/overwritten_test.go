@@ -191,9 +191,9 @@ func TestCrash(t *testing.T) {
 		name: "held when the controller came back, content left and returned", reason: "a pod of between has the value, and other content",
 		given: func(s *scenario) {
 			crashed(s)
-			s.rolledOut().held(plan.Suspended).decide()
+			s.held(plan.Suspended).decide()
 			s.later(60).wrote(tls, "crt", "C").later(5).decide()
-			s.later(60).hasPods(s.newPod()).later(60).wrote(tls, "crt", "B").later(5).decide()
+			s.later(60).rolledOut().later(60).wrote(tls, "crt", "B").later(5).decide()
 			s.later(600).resumed().decide()
 			s.decide()
 		},
