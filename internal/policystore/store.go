@@ -18,7 +18,12 @@ import (
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
-const resource = "reloadpolicies"
+const (
+	resource = "reloadpolicies"
+	// whileRefused is what it means that policies may not be watched. They need not be there at all, so that it holds up nothing.
+	whileRefused = "ReloadPolicies that were not seen before govern nothing: annotations and flags alone say what is restarted, " +
+		"also of what a suspended policy is to hold; allow to list and watch them"
+)
 
 // Options are what a Store needs.
 type Options struct {
@@ -73,7 +78,7 @@ func New(options Options) (*Store, error) {
 	}
 	informers, err := watch.New(options.Log, options.Scope.With(options.Namespace), watch.Resource{
 		Name: resource, Client: client, Codec: runtime.NewParameterCodec(scheme), Object: &v1alpha1.ReloadPolicy{},
-		Keep: keep(trusted), Served: s.setServed,
+		Keep: keep(trusted), Served: s.setServed, WhileRefused: whileRefused,
 	}, s)
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)

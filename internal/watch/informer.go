@@ -201,7 +201,7 @@ func (i *informer) say(err error) {
 	case absent:
 		i.log.Info("the API server does not serve the resource; trying again until it does")
 	case err != nil:
-		i.log.Error(err, "the API server refuses the watch; trying again until it does not")
+		i.log.Error(err, "the API server refuses the watch; trying again until it does not", i.resource.whileRefused()...)
 	case i.refused != nil:
 		i.log.Info("the API server allows the watch again")
 	}

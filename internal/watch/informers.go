@@ -31,8 +31,18 @@ type Resource struct {
 	// Served is told whether the API server serves the resource whenever it says, before anything that it sends is handled;
 	// nil if nobody asks. It is called by several watches at once, and must not block.
 	Served func(served bool)
+	// WhileRefused says, for the log, what is so while the API server refuses the watch; empty if that needs no words.
+	WhileRefused string
 	// Indexers find kept objects.
 	Indexers cache.Indexers
+}
+
+// whileRefused is that as a key and a value of a line of the log.
+func (r Resource) whileRefused() []any {
+	if r.WhileRefused == "" {
+		return nil
+	}
+	return []any{"until then", r.WhileRefused}
 }
 
 // Origin says how an event was learned.

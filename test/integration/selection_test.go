@@ -170,10 +170,15 @@ func TestAListOfNamespacesNeedsRolesOnly(t *testing.T) {
 	w.later()
 	w.setConfigMap("settings", "key", "1")
 	w.awaitRestart("web", 1)
-	refused := map[any]bool{}
+	refused, unread := map[any]bool{}, 0
 	for _, line := range c.lines("the API server refuses the watch; trying again until it does not") {
 		refused[line["namespace"]] = true
+		if line["resource"] == "reloadpolicies" {
+			g.Expect(line).To(HaveKeyWithValue("until then", ContainSubstring("govern nothing")))
+			unread++
+		}
 	}
+	g.Expect(unread).To(Equal(2))
 	g.Expect(refused).To(Equal(map[any]bool{forbidden: true, "missing": true}))
 	for _, e := range w.requests() {
 		if e.Verb == "watch" || e.Verb == "list" {
