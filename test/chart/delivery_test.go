@@ -3,6 +3,7 @@ package chart
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -22,16 +23,19 @@ const (
 	fluxSystem     = "flux-system"
 )
 
-// Everything that Flux is to apply can be built, and a real API server with Flux's definitions knows every field of it. Not
-// at the same time as other tests: some of them take definitions away.
+// kustomizations are all folders of the repository with one.
+func kustomizations() []string {
+	return []string{infrastructure, policies, fluxSystem, "config/crd", "config/default", "config/manager", "config/rbac", "config/samples"}
+}
+
+// Everything that Flux is to apply can be built, and a real API server with the definitions of Flux and cert-manager knows every
+// field of it. Not at the same time as other tests: some of them take definitions away.
 func TestFluxCanApplyIt(t *testing.T) {
-	for _, folder := range []string{infrastructure, policies, fluxSystem, "config/default", "config/crd", "config/samples"} {
+	for _, folder := range kustomizations() {
 		objects := build(t, folder)
 		NewWithT(t).Expect(objects).NotTo(BeEmpty())
-		if folder == "config/samples" {
-			continue // There is no cert-manager here.
-		}
 		for _, object := range objects {
+			inNamespace(t, object)
 			ensureNamespace(t, object.GetNamespace())
 			err := dryRun(t, object)
 			if apierrors.IsAlreadyExists(err) {
@@ -46,16 +50,40 @@ func TestFluxCanApplyIt(t *testing.T) {
 func TestNoKustomizationIsForgotten(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	for _, parent := range []string{"infrastructure", "flux-system"} {
-		g.Expect(filepath.WalkDir(filepath.Join(root, parent), func(path string, entry os.DirEntry, err error) error {
-			if err != nil || entry.Name() != "kustomization.yaml" {
-				return err
-			}
-			g.Expect(filepath.Dir(path)).To(BeElementOf(
-				filepath.Join(root, infrastructure), filepath.Join(root, policies), filepath.Join(root, fluxSystem)))
-			return nil
-		})).To(Succeed())
+	var found []string
+	g.Expect(filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); entry.IsDir() && path != root && (name == "build" || strings.HasPrefix(name, ".")) {
+			return filepath.SkipDir
+		}
+		if entry.Name() == "kustomization.yaml" {
+			folder, err := filepath.Rel(root, filepath.Dir(path))
+			found = append(found, filepath.ToSlash(folder))
+			return err
+		}
+		return nil
+	})).To(Succeed())
+	g.Expect(found).To(ConsistOf(kustomizations()))
+}
+
+// Who copies the folder has these files, and each is listed.
+func TestTheFilesOfTheRelease(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(infrastructure)))
+	g.Expect(err).NotTo(HaveOccurred())
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
 	}
+	g.Expect(names).To(ConsistOf("namespace.yaml", "repository.yaml", "release.yaml", "kustomization.yaml"))
+	var kinds []string
+	for _, object := range build(t, infrastructure) {
+		kinds = append(kinds, object.GetKind())
+	}
+	g.Expect(kinds).To(ConsistOf("Namespace", "HelmRepository", "HelmRelease"))
 }
 
 // The release installs the chart of this repository, in the version that it has, under a name that is not repeated, and
@@ -76,7 +104,11 @@ func TestTheReleaseIsOfThisChart(t *testing.T) {
 		{"spec.releaseName", "reloader"},
 		{"spec.install.crds", "CreateReplace"},
 		{"spec.upgrade.crds", "CreateReplace"},
+		{"spec.install.remediation.retries", 3.0},
+		{"spec.upgrade.remediation.retries", 3.0},
+		{"spec.upgrade.remediation.remediateLastFailure", true},
 		{"spec.driftDetection.mode", "enabled"},
+		{"spec.valuesFrom", []any{map[string]any{"kind": "ConfigMap", "name": "reloader-values", "optional": true}}},
 		{"spec.values", map[string]any{"reloader": map[string]any{"watchGlobally": true}}},
 	} {
 		got, _, err := unstructured.NestedFieldNoCopy(release, path(field.path)...)
@@ -158,6 +190,17 @@ func buildWith(t *testing.T, folder, patch string) []*unstructured.Unstructured 
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), overlay, 0o600)).To(Succeed())
 	return buildFrom(t, dir)
+}
+
+// inNamespace puts an object that belongs into a namespace, and names none, into the controller's: it is a base, for others to
+// build on, or for whoever applies it to choose.
+func inNamespace(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	namespaced, err := admin.IsObjectNamespaced(object)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	if namespaced && object.GetNamespace() == "" {
+		object.SetNamespace(releaseNamespace)
+	}
 }
 
 // ensureNamespace makes a namespace that is not there.

@@ -36,11 +36,11 @@ func TestMain(m *testing.M) {
 func prepare(ctx context.Context, suite harness.Suite) error {
 	shared, admin, reloader = suite.Cluster, suite.Admin, suite.Reloader
 	ctrl.SetLogger(logr.Discard())
-	definitions, err := cluster.FluxDefinitions(ctx)
+	definitions, err := cluster.Definitions(ctx)
 	if err != nil {
-		return fmt.Errorf("finding Flux's custom resources: %w", err)
+		return fmt.Errorf("finding custom resources: %w", err)
 	}
-	definitions = append(definitions, filepath.Join("testdata", "crds"), filepath.Join(root, "charts", "reloader", "crds"))
+	definitions = append(definitions, filepath.Join(root, "charts", "reloader", "crds"))
 	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{Paths: definitions, ErrorIfPathMissing: true}); err != nil {
 		return fmt.Errorf("installing custom resources: %w", err)
 	}

@@ -14,6 +14,8 @@ type row struct {
 	inert bool
 	// refused is part of the message with which the render fails.
 	refused string
+	// invalid is part of the message with which the API server refuses what is rendered.
+	invalid string
 }
 
 // stakater are the rows of all keys of Stakater Reloader's chart.
@@ -128,9 +130,11 @@ func probes() []row {
 		for _, field := range []string{"timeoutSeconds", "failureThreshold", "periodSeconds", "initialDelaySeconds"} {
 			rows = append(rows, row{key: "reloader.deployment." + probe + "." + field, value: "7", more: "." + probe + "." + field + " = 7"})
 		}
-		rows = append(rows, row{key: "reloader.deployment." + probe + ".successThreshold", value: "2", more: "." + probe + ".successThreshold = 2"})
 	}
-	return rows
+	return append(rows,
+		row{key: "reloader.deployment.livenessProbe.successThreshold", value: "2", more: ".livenessProbe.successThreshold = 2", invalid: "must be 1"},
+		row{key: "reloader.deployment.readinessProbe.successThreshold", value: "2", more: ".readinessProbe.successThreshold = 2"},
+	)
 }
 
 func access() []row {

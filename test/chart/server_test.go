@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"errors"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -97,6 +98,42 @@ func TestTheServerTakesIt(t *testing.T) {
 			NewWithT(t).Expect(dryRun(t, object)).To(MatchError(ContainSubstring("unheardOf")), object.GetKind())
 		}
 	})
+}
+
+// So it does what each single value makes of the manifests.
+func TestTheServerTakesEveryValue(t *testing.T) {
+	t.Parallel()
+	for _, namespace := range []string{releaseNamespace, "a", "b", "other"} {
+		ensureNamespace(t, namespace)
+	}
+	seen := map[string]bool{}
+	for _, r := range append(stakater(), ours()...) {
+		if r.refused != "" {
+			continue
+		}
+		g := NewWithT(t)
+		values := parse(t, r.with)
+		g.Expect(set(values, path(r.key), r.value)).To(Succeed())
+		text, err := manifest(t, "reloader", values)
+		g.Expect(err).NotTo(HaveOccurred())
+		objects, err := decode([]byte(text))
+		g.Expect(err).NotTo(HaveOccurred())
+		var problems []error
+		for _, object := range objects {
+			text, err := object.MarshalJSON()
+			g.Expect(err).NotTo(HaveOccurred())
+			if !seen[string(text)] {
+				problems = append(problems, dryRun(t, object))
+			}
+			seen[string(text)] = true
+		}
+		if r.invalid != "" {
+			g.Expect(errors.Join(problems...)).To(MatchError(ContainSubstring(r.invalid)), r.key)
+			continue
+		}
+		g.Expect(errors.Join(problems...)).NotTo(HaveOccurred(), r.key)
+	}
+	NewWithT(t).Expect(len(seen)).To(BeNumerically(">", len(stakater())/2), "values make manifests of their own")
 }
 
 // The pod is one that the restricted Pod Security Standard allows, unless the values say otherwise.

@@ -31,6 +31,9 @@ const (
 	addonsModule  = "test/cluster/binaries/addons"
 	s3Module      = "test/cluster/binaries/s3"
 	fluxModule    = "test/cluster/binaries/flux"
+
+	// definitionsModule pins definitions of custom resources, and no binaries.
+	definitionsModule = "test/cluster/binaries/definitions"
 )
 
 // binary says how one binary is built from a pinned module.

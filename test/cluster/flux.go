@@ -84,16 +84,8 @@ func (c *Cluster) startFlux(ctx context.Context) error {
 	return nil
 }
 
-// FluxDefinitions returns the folders with the definitions of Flux's custom resources, from the pinned modules of its
-// controllers, for tests that need these and no Flux. The working directory is in the repository.
-func FluxDefinitions(ctx context.Context) ([]string, error) {
-	root, err := findRoot()
-	if err != nil {
-		return nil, err
-	}
-	return Builder{Root: root}.fluxDefinitions(ctx)
-}
-
+// fluxDefinitions returns the folders with the definitions of Flux's custom resources, from the pinned modules of its
+// controllers.
 func (b Builder) fluxDefinitions(ctx context.Context) ([]string, error) {
 	var folders []string
 	for _, name := range fluxControllers() {
