@@ -1,0 +1,139 @@
+package controller
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"sigs.k8s.io/yaml"
+)
+
+// What alerts and dashboard of the chart ask for is there: the metrics, with the labels that they are selected and summed by.
+// The labels namespace, pod and container come with the scrape.
+func TestAlertsAndDashboardAskForWhatThereIs(t *testing.T) {
+	labels := registered(t)
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		expressions := expressionsOf(t, filepath.Join("..", "..", "charts", "reloader", "files", file))
+		if len(expressions) < 4 {
+			t.Errorf("%s: %d expressions", file, len(expressions))
+		}
+		for _, expression := range expressions {
+			for _, problem := range unknown(expression, labels) {
+				t.Errorf("%s: %s: %s", file, problem, expression)
+			}
+		}
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	labels := map[string][]string{"reloader_restarts_total": {"kind"}, "reloader_seconds": {}}
+	for expression, want := range map[string]int{
+		`sum by (kind) (increase(reloader_restarts_total{kind="a"}[5m]))`:          0,
+		`histogram_quantile(0.9, sum by (le) (rate(reloader_seconds_bucket[1h])))`: 0,
+		`absent(reloader_restarts)`:                1,
+		`reloader_restarts_total{result="a"} > 0`:  1,
+		`max by (of) (reloader_restarts_total)`:    1,
+		`reloader_restarts_total{namespace="a"}`:   0,
+		`go_goroutines{pod="a"}`:                   1,
+		`reloader_restarts_total_bucket{le="0.5"}`: 0,
+	} {
+		if got := unknown(expression, labels); len(got) != want {
+			t.Errorf("%s: %q, want %d problems", expression, got, want)
+		}
+	}
+}
+
+// registered are the labels of all metrics, by their names.
+func registered(t *testing.T) map[string][]string {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	if _, err := newMetrics(registry, &watches{}, true); err != nil {
+		t.Fatal(err)
+	}
+	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(gotkmetrics.NewRecorder().Collectors()...)
+	descriptions := make(chan *prometheus.Desc)
+	go func() { registry.Describe(descriptions); close(descriptions) }()
+	// A description does not tell its parts in another way.
+	form := regexp.MustCompile(`^Desc\{fqName: "([^"]+)".*variableLabels: \{([^}]*)\}\}$`)
+	labels := map[string][]string{}
+	for description := range descriptions {
+		parts := form.FindStringSubmatch(description.String())
+		if parts == nil {
+			t.Fatalf("not understood: %s", description)
+		}
+		labels[parts[1]] = strings.Split(parts[2], ",")
+	}
+	return labels
+}
+
+// expressionsOf are the values of all fields called expr of a file, which is YAML or JSON.
+func expressionsOf(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = yaml.YAMLToJSON(text); err != nil {
+		t.Fatal(err)
+	}
+	var content any
+	if err := json.Unmarshal(text, &content); err != nil {
+		t.Fatal(err)
+	}
+	return fields(content, "expr")
+}
+
+func fields(value any, name string) []string {
+	var found []string
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if text, ok := inner.(string); ok && key == name {
+				found = append(found, text)
+			}
+			found = append(found, fields(inner, name)...)
+		}
+	case []any:
+		for _, inner := range v {
+			found = append(found, fields(inner, name)...)
+		}
+	}
+	return found
+}
+
+// unknown says what an expression of Prometheus names that is not among the metrics and their labels.
+func unknown(expression string, labels map[string][]string) []string {
+	var problems []string
+	known := []string{"le", "namespace", "pod", "container"}
+	for _, name := range regexp.MustCompile(`\b(?:reloader|gotk|process|go|workqueue|controller_runtime|rest_client)_[a-z_]+`).FindAllString(expression, -1) {
+		of, found := labels[name]
+		if !found {
+			of, found = labels[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")]
+		}
+		if !found {
+			problems = append(problems, "there is no "+name)
+		}
+		known = append(known, of...)
+	}
+	for _, selected := range regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`).FindAllStringSubmatch(expression, -1) {
+		if !slices.Contains(known, selected[1]) {
+			problems = append(problems, "there is no label "+selected[1])
+		}
+	}
+	for _, summed := range regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`).FindAllStringSubmatch(expression, -1) {
+		for label := range strings.SplitSeq(summed[1], ", ") {
+			if !slices.Contains(known, label) {
+				problems = append(problems, "there is no label "+label)
+			}
+		}
+	}
+	return problems
+}
