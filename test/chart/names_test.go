@@ -1,10 +1,13 @@
 package chart
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -90,6 +93,55 @@ func TestTheServiceFindsThePods(t *testing.T) {
 	for name, value := range selector {
 		g.Expect(d.Spec.Template.Labels).To(HaveKeyWithValue(name, value))
 	}
+}
+
+// The NetworkPolicy lets through what the controller needs, and says to whom as far as that is known. What comes of it is up to the
+// cluster's network: the one that tests have enforces none.
+func TestTheNetworkPolicy(t *testing.T) {
+	t.Parallel()
+	const flux = "Flux: 80/TCP 9090/TCP"
+	for values, want := range map[string][]string{
+		"reloader: {netpol: {enabled: true}}": {"anywhere: 53/UDP 53/TCP", "anywhere: 443/TCP 6443/TCP"},
+		"reloader: {netpol: {enabled: true}, eventsAddr: http://notification-controller.flux-system}": {
+			"anywhere: 53/UDP 53/TCP", "anywhere: 443/TCP 6443/TCP", flux},
+		"reloader: {netpol: {enabled: true, to: [{ipBlock: {cidr: 10.0.0.1/32}}]}, eventsAddr: a}": {
+			"anywhere: 53/UDP 53/TCP", "10.0.0.1/32: 443/TCP 6443/TCP", flux},
+	} {
+		g := NewWithT(t)
+		objects := render(t, "reloader", values)
+		policy := &networkingv1.NetworkPolicy{}
+		g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(find(t, objects, "NetworkPolicy", "reloader").Object, policy, true)).To(Succeed())
+		g.Expect(policy.Spec.PodSelector.MatchLabels).To(Equal(deployment(t, objects).Spec.Selector.MatchLabels))
+		g.Expect(policy.Spec.PolicyTypes).To(ConsistOf(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress))
+		var got []string
+		for _, rule := range policy.Spec.Egress {
+			got = append(got, peers(rule.To)+":"+ports(rule.Ports))
+		}
+		g.Expect(got).To(Equal(want), values)
+		g.Expect(policy.Spec.Ingress).To(HaveLen(1))
+		g.Expect(ports(policy.Spec.Ingress[0].Ports)).To(Equal(" http-prom/TCP"))
+	}
+}
+
+func ports(all []networkingv1.NetworkPolicyPort) string {
+	var text strings.Builder
+	for _, port := range all {
+		fmt.Fprintf(&text, " %s/%s", port.Port, *port.Protocol)
+	}
+	return text.String()
+}
+
+func peers(all []networkingv1.NetworkPolicyPeer) string {
+	switch {
+	case len(all) == 0:
+		return "anywhere"
+	case len(all) == 1 && all[0].IPBlock != nil:
+		return all[0].IPBlock.CIDR
+	case len(all) == 1 && all[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"] == "flux-system" &&
+		all[0].PodSelector.MatchLabels["app"] == "notification-controller":
+		return "Flux"
+	}
+	return fmt.Sprint(all)
 }
 
 // What cannot be done together, or not yet, fails the render, all of it at once.

@@ -84,6 +84,23 @@ func TestEveryKeyHasADefault(t *testing.T) {
 	}
 }
 
+// What is not supported yet says so, and nothing else does any more.
+func TestWhatIsNotSupportedSaysSo(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	readme, err := os.ReadFile(filepath.Join(root, "charts", "reloader", "README.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for line := range strings.Lines(string(readme)) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		key := strings.Trim(cells[0], "|` ")
+		refused := slices.ContainsFunc(stakater(), func(r row) bool { return r.key == key && r.refused != "" })
+		g.Expect(strings.HasPrefix(cells[2], "Not supported yet")).To(Equal(refused), key)
+	}
+}
+
 // Unknown keys are typing errors, and values of another type would be rendered into something else.
 func TestTheSchemaRefuses(t *testing.T) {
 	t.Parallel()
