@@ -1,5 +1,6 @@
 // Package chart proves the Helm chart: that every value does what it says, that a real API server takes what is rendered,
-// and that the controller works as the chart installs it; and the manifests by which Flux delivers it.
+// and that the controller works as the chart installs it; the manifests by which Flux delivers it; and those that the
+// documentation shows.
 package chart
 
 import (
