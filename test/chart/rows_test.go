@@ -30,7 +30,7 @@ func topLevel() []row {
 		{key: "nameOverride", value: "other", more: "Deployment/reloader-other: metadata.name = reloader-other"},
 		{key: "fullnameOverride", value: "other", more: "Deployment/other: metadata.name = other"},
 		{key: "namespace", value: "other", more: "Deployment/reloader: metadata.namespace = other"},
-		{key: "kubernetes.host", value: "https://example.test", inert: true},
+		{key: "kubernetes.host", value: "https://example.test", more: ".env[1].value = example.test"},
 		{key: "image.name", value: "some/name", with: "global: {imageRegistry: example.test}", more: ".image = example.test/some/name:v"},
 		{key: "image.repository", value: "example.test/it", more: ".image = example.test/it:v"},
 		{key: "image.tag", value: "v9", more: ".image = ghcr.io/flux-reloader/reloader:v9"},

@@ -5,6 +5,13 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+{{- with .Values.kubernetes.host }}
+{{- /* What the kubelet would set for the Service of the API server. */}}
+- name: KUBERNETES_SERVICE_HOST
+  value: {{ (include "reloader.apiServer" $ | fromYaml).host | quote }}
+- name: KUBERNETES_SERVICE_PORT
+  value: {{ (include "reloader.apiServer" $ | fromYaml).port | quote }}
+{{- end }}
 - name: GOMEMLIMIT
   {{- if $d.gomemlimitOverride }}
   value: {{ $d.gomemlimitOverride | quote }}
@@ -48,4 +55,11 @@
       key: {{ $key | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Host and port of kubernetes.host, which is a URL, or these two. */}}
+{{- define "reloader.apiServer" -}}
+{{- $url := urlParse (printf "https://%s" (trimPrefix "https://" .Values.kubernetes.host)) -}}
+host: {{ $url.hostname | quote }}
+port: {{ regexFind "[0-9]*$" (trimPrefix $url.hostname $url.host) | default 443 }}
 {{- end }}
