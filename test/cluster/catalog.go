@@ -20,6 +20,7 @@ const (
 	binKustomize         = "kustomize-controller"
 	binHelm              = "helm-controller"
 	binNotification      = "notification-controller"
+	binImageReflector    = "image-reflector-controller"
 	binGuard             = "guard"
 	binPause             = "pause"
 )
@@ -85,6 +86,7 @@ func catalog() []binary {
 		fluxBinary(binKustomize),
 		fluxBinary(binHelm),
 		fluxBinary(binNotification),
+		fluxBinary(binImageReflector),
 		{
 			name: "flux", module: fluxModule, pkg: "github.com/fluxcd/flux2/v2/cmd/flux", source: "github.com/fluxcd/flux2/v2",
 			stamps: func(version string) []string { return []string{"main.VERSION=" + strings.TrimPrefix(version, "v")} },

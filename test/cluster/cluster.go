@@ -151,7 +151,7 @@ func (c *Cluster) stopProcesses(processes []*Process) {
 // ownProcesses names the children that belong to the cluster itself.
 func ownProcesses() []string {
 	parts := []string{binControllerManager, binScheduler, binKwok, binCertManager, binKubelet, procContainerd}
-	return append(parts, fluxControllers()...)
+	return append(append(parts, binImageReflector), fluxControllers()...)
 }
 
 func stopAll(processes []*Process) {
@@ -197,7 +197,7 @@ func (c *Cluster) build(ctx context.Context) error {
 		names = append(names, binCertManager)
 	}
 	if c.opts.has(Flux) {
-		names = append(names, fluxControllers()...)
+		names = append(names, c.opts.fluxControllers()...)
 	}
 	if c.opts.has(Node) {
 		names = append(names, binKubelet, binPause)

@@ -27,7 +27,7 @@ func Definitions(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	b := Builder{Root: root}
-	paths, err := b.fluxDefinitions(ctx)
+	paths, err := b.fluxDefinitions(ctx, fluxControllers())
 	if err != nil {
 		return nil, err
 	}

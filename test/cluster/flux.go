@@ -34,9 +34,17 @@ type FluxEndpoints struct {
 	ReceiverAddress string
 }
 
-// fluxControllers names Flux's controllers, which are binaries of the same names.
+// fluxControllers names Flux's controllers that are always there, which are binaries of the same names.
 func fluxControllers() []string {
 	return []string{binSource, binKustomize, binHelm, binNotification}
+}
+
+// fluxControllers names Flux's controllers that were asked for.
+func (o Options) fluxControllers() []string {
+	if o.has(ImageReflector) {
+		return append(fluxControllers(), binImageReflector)
+	}
+	return fluxControllers()
 }
 
 // Flux returns where Flux can be reached; it is empty in a cluster without Flux.
@@ -48,8 +56,7 @@ type fluxAddresses struct {
 	health                      map[string]string // By controller.
 }
 
-func newFluxAddresses() (fluxAddresses, error) {
-	controllers := fluxControllers()
+func newFluxAddresses(controllers []string) (fluxAddresses, error) {
 	free, err := freeAddresses(3 + len(controllers))
 	if err != nil {
 		return fluxAddresses{}, err
@@ -67,11 +74,11 @@ func (c *Cluster) startFlux(ctx context.Context) error {
 	if err := c.installFlux(ctx); err != nil {
 		return err
 	}
-	addresses, err := newFluxAddresses()
+	addresses, err := newFluxAddresses(c.opts.fluxControllers())
 	if err != nil {
 		return fmt.Errorf("starting Flux: %w", err)
 	}
-	for _, name := range fluxControllers() {
+	for _, name := range c.opts.fluxControllers() {
 		if err := c.startFluxController(ctx, name, addresses); err != nil {
 			return err
 		}
@@ -86,9 +93,9 @@ func (c *Cluster) startFlux(ctx context.Context) error {
 
 // fluxDefinitions returns the folders with the definitions of Flux's custom resources, from the pinned modules of its
 // controllers.
-func (b Builder) fluxDefinitions(ctx context.Context) ([]string, error) {
+func (b Builder) fluxDefinitions(ctx context.Context, controllers []string) ([]string, error) {
 	var folders []string
-	for _, name := range fluxControllers() {
+	for _, name := range controllers {
 		module, err := b.moduleDir(ctx, fluxModule, fluxModules+name)
 		if err != nil {
 			return nil, err
@@ -100,7 +107,7 @@ func (b Builder) fluxDefinitions(ctx context.Context) ([]string, error) {
 
 // installFlux makes Flux's namespace and custom resources.
 func (c *Cluster) installFlux(ctx context.Context) error {
-	crds, err := c.builder.fluxDefinitions(ctx)
+	crds, err := c.builder.fluxDefinitions(ctx, c.opts.fluxControllers())
 	if err != nil {
 		return err
 	}
@@ -158,6 +165,9 @@ func (c *Cluster) fluxArgs(name, folder string, addresses fluxAddresses) []strin
 	case binHelm:
 		// It waits for Helm actions under way, ten minutes by default.
 		args = append(args, "--graceful-shutdown-timeout="+(stopGrace/2).String())
+	case binImageReflector:
+		// Its database is mapped into memory, 256 MiB by default.
+		args = append(args, "--storage-path="+folder, "--storage-value-log-file-size=16777216")
 	}
 	return append(args, c.opts.FluxArgs[name]...)
 }
@@ -218,10 +228,10 @@ func freeAddresses(n int) ([]string, error) {
 }
 
 // checkFluxArgs checks that arguments are for controllers that there are.
-func checkFluxArgs(args map[string][]string) error {
+func checkFluxArgs(controllers []string, args map[string][]string) error {
 	for name, flags := range args {
-		if !slices.Contains(fluxControllers(), name) {
-			return fmt.Errorf("Flux has no controller %q; there are: %s", name, strings.Join(fluxControllers(), ", "))
+		if !slices.Contains(controllers, name) {
+			return fmt.Errorf("Flux has no controller %q; there are: %s", name, strings.Join(controllers, ", "))
 		}
 		for _, flag := range flags {
 			if _, _, err := splitFlag(flag); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // What a test adds comes last, where it replaces the package's own.
 func TestFluxArgs(t *testing.T) {
-	addresses, err := newFluxAddresses()
+	addresses, err := newFluxAddresses(fluxControllers())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestFluxArgs(t *testing.T) {
 }
 
 func TestFluxAddressesDiffer(t *testing.T) {
-	a, err := newFluxAddresses()
+	a, err := newFluxAddresses(fluxControllers())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,10 +23,14 @@ const (
 	// Flux installs Flux's custom resources and runs its source-, kustomize-, helm-
 	// and notification-controller, without network policies.
 	Flux Component = "flux"
+	// ImageReflector adds to Flux its image-reflector-controller.
+	ImageReflector Component = "image-reflector"
 )
 
 // Components lists all optional parts.
-func Components() []Component { return []Component{KWOK, Node, CertManager, Flux} }
+func Components() []Component {
+	return []Component{KWOK, Node, CertManager, Flux, ImageReflector}
+}
 
 // ParseComponents reads a list of components separated by commas, as given on
 // the command line. An empty list is allowed.
@@ -111,6 +115,9 @@ func (o Options) complete() (Options, error) {
 			return o, err
 		}
 	}
+	if o.has(ImageReflector) && !o.has(Flux) {
+		return o, fmt.Errorf("component %s needs %s", ImageReflector, Flux)
+	}
 	if o.KwokNodes < 0 {
 		return o, fmt.Errorf("the number of simulated nodes cannot be %d", o.KwokNodes)
 	}
@@ -128,7 +135,7 @@ func (o Options) complete() (Options, error) {
 			return o, err
 		}
 	}
-	if err := checkFluxArgs(o.FluxArgs); err != nil {
+	if err := checkFluxArgs(o.fluxControllers(), o.FluxArgs); err != nil {
 		return o, err
 	}
 	if o.Root == "" {

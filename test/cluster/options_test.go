@@ -40,6 +40,7 @@ func TestOptionsComplete(t *testing.T) {
 		"negative nodes":    {KwokNodes: -1},
 		"bad argument":      {APIServerArgs: []string{"audit-log-path=x"}},
 		"unknown in Flux":   {FluxArgs: map[string][]string{"image-reflector-controller": nil}},
+		"reflector alone":   {With: []Component{ImageReflector}},
 		"bad Flux argument": {FluxArgs: map[string][]string{binSource: {"concurrent=1"}}},
 	} {
 		if _, err := options.complete(); err == nil {

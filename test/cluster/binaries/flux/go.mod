@@ -3,6 +3,7 @@
 //
 // What Flux's own go.mod files replace is replaced here, but for helm-controller's fork of Helm, and so are versions
 // whose sources the Go module proxy does not have: artifact and helmtestserver. tablewriter is that of the flux command.
+// image-reflector-controller is the latest whose sources the proxy has.
 // Dependencies shared with ../core that take long to build have the same version in both, see there.
 module github.com/flux-reloader/reloader/test/cluster/binaries/flux
 
@@ -11,6 +12,7 @@ go 1.26.0
 tool (
 	github.com/fluxcd/flux2/v2/cmd/flux
 	github.com/fluxcd/helm-controller
+	github.com/fluxcd/image-reflector-controller
 	github.com/fluxcd/kustomize-controller
 	github.com/fluxcd/notification-controller
 	github.com/fluxcd/source-controller
@@ -134,6 +136,8 @@ require (
 	github.com/cyphar/filepath-securejoin v0.6.1 // indirect
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/davidmz/go-pageant v1.0.2 // indirect
+	github.com/dgraph-io/badger/v4 v4.9.1 // indirect
+	github.com/dgraph-io/ristretto/v2 v2.2.0 // indirect
 	github.com/digitorus/pkcs7 v0.0.0-20230818184609-3a137a874352 // indirect
 	github.com/digitorus/timestamp v0.0.0-20231217203849-220c5c2851b7 // indirect
 	github.com/dimchansky/utfbom v1.1.1 // indirect
@@ -158,6 +162,7 @@ require (
 	github.com/fluxcd/helm-controller v1.6.3 // indirect
 	github.com/fluxcd/helm-controller/api v1.6.4 // indirect
 	github.com/fluxcd/image-automation-controller/api v1.2.5 // indirect
+	github.com/fluxcd/image-reflector-controller v1.1.1 // indirect
 	github.com/fluxcd/image-reflector-controller/api v1.2.5 // indirect
 	github.com/fluxcd/kustomize-controller v1.9.5 // indirect
 	github.com/fluxcd/kustomize-controller/api v1.9.5 // indirect
@@ -251,6 +256,7 @@ require (
 	github.com/google/btree v1.1.3 // indirect
 	github.com/google/cel-go v0.30.0 // indirect
 	github.com/google/certificate-transparency-go v1.3.3 // indirect
+	github.com/google/flatbuffers v25.2.10+incompatible // indirect
 	github.com/google/gnostic-models v0.7.1 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/google/go-containerregistry v0.21.6 // indirect

@@ -73,7 +73,7 @@ func newUpCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&with, "with", string(cluster.KWOK), "optional parts, separated by commas: kwok, node, cert-manager, flux")
+	flags.StringVar(&with, "with", string(cluster.KWOK), "optional parts, separated by commas: kwok, node, cert-manager, flux, image-reflector")
 	flags.IntVar(&options.KwokNodes, "kwok-nodes", cluster.DefaultKwokNodes, "number of simulated nodes")
 	flags.StringVar(&options.Dir, "dir", "", "state folder (default a fresh one below build/cluster/run)")
 	flags.BoolVar(&options.AuditLog, "audit", false, "log every request to the API server")
