@@ -35,11 +35,7 @@ var _ envtest.Authn = &authority{}
 
 // newAuthority makes an authority and writes its certificate and key to dir.
 func newAuthority(dir string) (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making the client authority: %w", err)
-	}
-	cert, err := certutil.NewSelfSignedCACert(certutil.Config{CommonName: "cluster-clients"}, key)
+	key, cert, err := newSelfSigned("cluster-clients")
 	if err != nil {
 		return nil, fmt.Errorf("making the client authority: %w", err)
 	}

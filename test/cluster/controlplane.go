@@ -39,7 +39,11 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	if c.authority, err = newAuthority(c.pkiDir()); err != nil {
 		return err
 	}
-	if err := c.configurePlane(); err != nil {
+	serving, err := writeServing(c.pkiDir())
+	if err != nil {
+		return err
+	}
+	if err := c.configurePlane(serving); err != nil {
 		return err
 	}
 	if err := c.runPlane(ctx); err != nil {
@@ -93,8 +97,9 @@ func (c *Cluster) runPlane(ctx context.Context) error {
 	}
 }
 
-// configurePlane prepares etcd and the API server without starting them.
-func (c *Cluster) configurePlane() error {
+// configurePlane prepares etcd and the API server, whose clients trust an
+// authority, without starting them.
+func (c *Cluster) configurePlane(serving []byte) error {
 	etcdLog, err := os.Create(c.LogFile(binEtcd))
 	if err != nil {
 		return fmt.Errorf("making a log: %w", err)
@@ -118,7 +123,7 @@ func (c *Cluster) configurePlane() error {
 		},
 		APIServer: &envtest.APIServer{
 			Path: server, CertDir: c.pkiDir(), Out: serverLog, Err: serverLog,
-			SecureServing: envtest.SecureServing{Authn: c.authority},
+			SecureServing: envtest.SecureServing{Authn: c.authority, CA: serving},
 			StartTimeout:  c.opts.StartTimeout, StopTimeout: stopGrace,
 		},
 	}

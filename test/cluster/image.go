@@ -52,9 +52,29 @@ func (c *Cluster) LoadImage(ctx context.Context, ref string, files map[string]st
 	if err := errors.Join(tarball.Write(tag, image, archive), archive.Close()); err != nil {
 		return fmt.Errorf("loading image %s: %w", ref, err)
 	}
-	cmd := exec.CommandContext(ctx, "ctr", "--address", c.node.slot.Socket, "--namespace", "k8s.io", "images", "import", archive.Name())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("loading image %s: %w: %s", ref, err, bytes.TrimSpace(out))
+	if err := c.importImage(ctx, archive.Name()); err != nil {
+		return fmt.Errorf("loading image %s: %w", ref, err)
+	}
+	return nil
+}
+
+// LoadArchive gives an image to the real node that is in an OCI archive, as
+// `make image` makes one, under the name of a repository and the tag that the
+// archive says.
+func (c *Cluster) LoadArchive(ctx context.Context, repository, archive string) error {
+	if c.node == nil || c.node.runtime == nil {
+		return fmt.Errorf("loading %s: %w", archive, errNoNode)
+	}
+	if err := c.importImage(ctx, "--base-name", repository, archive); err != nil {
+		return fmt.Errorf("loading %s: %w", archive, err)
+	}
+	return nil
+}
+
+func (c *Cluster) importImage(ctx context.Context, args ...string) error {
+	command := []string{"--address", c.node.slot.Socket, "--namespace", "k8s.io", "images", "import"}
+	if out, err := exec.CommandContext(ctx, "ctr", append(command, args...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func takeNodeSlot(dir string) (*nodeSlot, error) {
 				Cgroup:    fmt.Sprintf("reloader-node-%d", number),
 				Socket:    socketPath(dir),
 			},
-			address: fmt.Sprintf("10.88.%d.1", number),
+			address: nodeAddress(number),
 			subnet:  fmt.Sprintf("10.88.%d.0/24", number),
 			unlock:  unlock,
 		}
@@ -57,6 +57,9 @@ func takeNodeSlot(dir string) (*nodeSlot, error) {
 	}
 	return nil, fmt.Errorf("%d clusters with a real node run on this machine, there is no network for another", nodeSlots)
 }
+
+// nodeAddress is the address of the node in the slot of this number.
+func nodeAddress(number int) string { return fmt.Sprintf("10.88.%d.1", number) }
 
 // make makes the slot's interface and cgroup, after removing what a former
 // owner may have left whose state folder is gone.

@@ -15,7 +15,8 @@ const (
 	// Node is a real node: a kubelet with containerd. It needs root on a Debian
 	// system, or one that has containerd, runc, the CNI plugins and iproute2. Its
 	// pods need the label type=real as node selector and a toleration for the
-	// taint real=true:NoSchedule. Only pods of the host's network reach the API server.
+	// taint real=true:NoSchedule. Pods that are not of the host's network reach
+	// the API server by Expose only.
 	Node Component = "node"
 	// CertManager installs cert-manager's custom resources and runs its
 	// controllers, without webhook and CA injector.

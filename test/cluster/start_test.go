@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -288,8 +289,33 @@ func TestNode(t *testing.T) {
 	app.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "real", Operator: corev1.TolerationOpExists}}
 	app.Spec.Template.Spec.Containers[0].ImagePullPolicy = corev1.PullNever
 	rollOut(t, clients, app)
+	testExpose(t, c)
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
 	checkNothingLeft(t, c.Dir())
+}
+
+// testExpose checks that the API server can be reached at an address of the node, where its certificate is good for it.
+func testExpose(t *testing.T, c *cluster.Cluster) {
+	server, err := url.Parse(c.APIServerURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := c.Expose(server.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(address, "10.88.") {
+		t.Errorf("%s is no address of the node", address)
+	}
+	config := c.Config()
+	config.Host = "https://" + address
+	there, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.Discovery().ServerVersion(); err != nil {
+		t.Error(err)
+	}
 }
