@@ -2,16 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,11 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 const (
-	tlsName = "registry-tls" // Both of the Certificate and of its Secret.
-	caName  = "registry-ca"
+	tlsName = registry.TLS
+	caName  = registry.CA
 )
 
 // serial is how people are shown a certificate's serial number.
@@ -41,19 +36,7 @@ func (d *demo) secretCertificate(ctx context.Context) (*x509.Certificate, error)
 	if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: tlsName}, secret); err != nil {
 		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
-	return parseCertificate(secret.Data[corev1.TLSCertKey])
-}
-
-func parseCertificate(content []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, errors.New("reading the certificate: there is none")
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("reading the certificate: %w", err)
-	}
-	return certificate, nil
+	return registry.ParseCertificate(secret.Data[corev1.TLSCertKey])
 }
 
 // renew makes cert-manager renew the certificate and returns the new one and when it was seen in the Secret.
@@ -116,7 +99,7 @@ func (d *demo) takeOver(ctx context.Context, lifetime time.Duration) (*x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	certificate, key, err := mint(authority, lifetime)
+	certificate, key, err := registry.Mint(authority, lifetime)
 	if err != nil {
 		return nil, fmt.Errorf("minting a certificate: %w", err)
 	}
@@ -129,39 +112,7 @@ func (d *demo) takeOver(ctx context.Context, lifetime time.Duration) (*x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	return parseCertificate(certificate)
-}
-
-// mint makes a certificate for the registry that lives for a moment from now on, and its key.
-func mint(authority tls.Certificate, lifetime time.Duration) (certificate, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making a key: %w", err)
-	}
-	number, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, nil, fmt.Errorf("making a serial number: %w", err)
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: number,
-		Subject:      pkix.Name{CommonName: registryHost},
-		DNSNames:     []string{registryHost},
-		NotBefore:    now.Add(-time.Minute),
-		NotAfter:     now.Add(lifetime),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, template, authority.Leaf, private.Public(), authority.PrivateKey)
-	if err != nil {
-		return nil, nil, fmt.Errorf("signing: %w", err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encoding the key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), nil
+	return registry.ParseCertificate(certificate)
 }
 
 // readCertificate reads the certificate of the only file that matches the pattern.
@@ -174,5 +125,5 @@ func readCertificate(pattern string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
-	return parseCertificate(content)
+	return registry.ParseCertificate(content)
 }

@@ -12,15 +12,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 const (
-	configMapName = "registry-config"
-	configKey     = "config.yml"
+	configMapName = registry.Config
+	configKey     = registry.ConfigKey
 	// headerKey and headerValue are what the changed configuration makes the registry send.
 	headerKey   = "X-Content-Type-Options"
 	headerValue = "nosniff"
-	s3Name      = "registry-s3-secret"
+	s3Name      = registry.Credentials
 	// lockedOutError is how S3 refuses credentials that are gone.
 	lockedOutError = "s3aws: InvalidAccessKeyId"
 )
@@ -47,7 +49,7 @@ func (d *demo) configuration() change {
 		what: "ConfigMap/" + configMapName,
 		make: d.addHeader,
 		inEffect: func(ctx context.Context) (bool, string, error) {
-			value, err := d.registry.header(ctx, headerKey)
+			value, err := d.registry.Header(ctx, headerKey)
 			return value == headerValue, fmt.Sprintf("%s: %q", headerKey, value), err
 		},
 		effect: func() string { return "/v2/ answers with " + headerKey + ": " + headerValue },
@@ -97,9 +99,9 @@ func (d *demo) rotation() change {
 // revoke gives the bucket to a new user, deletes the old one, and shows that the pod cannot do without the new one.
 func (d *demo) revoke(ctx context.Context, access, secret string) error {
 	if err := errors.Join(
-		d.s3.createUser(ctx, access, secret),
-		d.s3.giveBucket(ctx, access),
-		d.s3.deleteUser(ctx, d.variables["S3_ACCESS_KEY"]),
+		d.s3.CreateUser(ctx, access, secret),
+		d.s3.GiveBucket(ctx, access),
+		d.s3.DeleteUser(ctx, d.variables["S3_ACCESS_KEY"]),
 	); err != nil {
 		return err
 	}

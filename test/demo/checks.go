@@ -25,7 +25,7 @@ func (d *demo) expectExpired(ctx context.Context, what string) error {
 func (d *demo) expectRefused(ctx context.Context, reason string) (string, error) {
 	var said string
 	err := until(ctx, "listing tags fails with "+reason, patience, func(ctx context.Context) (bool, string, error) {
-		tags, err := d.registry.tags(ctx)
+		tags, err := d.registry.Tags(ctx)
 		if err == nil {
 			return false, fmt.Sprintf("tags list: %v", tags), nil
 		}
@@ -41,7 +41,7 @@ func (d *demo) expectRefused(ctx context.Context, reason string) (string, error)
 
 // listsTags holds when a client that checks the certificate finds the pushed image.
 func (d *demo) listsTags(ctx context.Context) (ok bool, seen string, err error) {
-	tags, err := d.registry.tags(ctx)
+	tags, err := d.registry.Tags(ctx)
 	if err != nil {
 		return false, "", err
 	}
@@ -68,7 +68,7 @@ func (d *demo) serves(ctx context.Context, want *x509.Certificate) error {
 
 func (d *demo) servesNow(want *x509.Certificate) condition {
 	return func(ctx context.Context) (bool, string, error) {
-		served, err := d.registry.certificate(ctx)
+		served, err := d.registry.Certificate(ctx)
 		if err != nil {
 			return false, "", err
 		}

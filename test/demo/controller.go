@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 const (
@@ -38,7 +40,7 @@ func (d *demo) startController(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the controller: %w", err)
 	}
-	port, err := freePort()
+	port, err := registry.FreePort()
 	if err != nil {
 		return fmt.Errorf("starting the controller: %w", err)
 	}
@@ -54,11 +56,11 @@ func (d *demo) startController(ctx context.Context) error {
 			return false, "", fmt.Errorf("it has ended: %w", d.controller.Wait())
 		default:
 		}
-		response, err := get(ctx, http.DefaultClient, "http://"+address(port)+"/readyz")
+		response, err := registry.Get(ctx, http.DefaultClient, "http://"+address(port)+"/readyz")
 		if err != nil {
 			return false, "", err
 		}
-		return response.code == http.StatusOK, response.status, nil
+		return response.Code == http.StatusOK, response.Status, nil
 	})
 	if err != nil {
 		return err

@@ -12,10 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 // namespace is where the registry is.
-const namespace = "registry"
+const namespace = registry.Namespace
 
 // scene is one way to show the demo.
 type scene struct {
@@ -40,8 +41,8 @@ type demo struct {
 	cluster    *cluster.Cluster
 	client     client.Client
 	controller *cluster.Process
-	s3         *s3Server
-	registry   *registryClient
+	s3         *registry.S3
+	registry   *registry.Client
 
 	// value is what Reloader wrote to the pod template last, restarts how often it did.
 	value    string

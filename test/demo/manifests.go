@@ -3,35 +3,25 @@ package main
 import (
 	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 // fieldManager owns what the demo applies.
 const fieldManager = "demo"
 
-// manifests are what a team would have in Git, with variables such as Flux substitutes after a build.
-//
-//go:embed manifests/*.yaml
-var manifests embed.FS
-
 // applyManifest applies one of the demo's own manifests.
 func (d *demo) applyManifest(ctx context.Context, name string) error {
-	content, err := manifests.ReadFile("manifests/" + name)
-	if err != nil {
-		return fmt.Errorf("applying %s: %w", name, err)
-	}
-	expanded, err := d.expand(string(content))
+	expanded, err := registry.Manifest(name, d.variables)
 	if err != nil {
 		return fmt.Errorf("applying %s: %w", name, err)
 	}
@@ -81,20 +71,4 @@ func (d *demo) apply(ctx context.Context, into string, content []byte) error {
 			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
-}
-
-// expand replaces ${NAME} by the variable of that name.
-func (d *demo) expand(text string) (string, error) {
-	var missing []string
-	expanded := os.Expand(text, func(name string) string {
-		value, ok := d.variables[name]
-		if !ok && !slices.Contains(missing, name) {
-			missing = append(missing, name)
-		}
-		return value
-	})
-	if len(missing) > 0 {
-		return "", fmt.Errorf("no value for %s", strings.Join(missing, ", "))
-	}
-	return expanded, nil
 }

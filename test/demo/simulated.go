@@ -8,6 +8,7 @@ import (
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 // simulatedRestarts are the restarts that the scene expects: one by the annotation, three by changes.
@@ -18,7 +19,7 @@ func simulatedNodes() scene {
 	return scene{
 		parts: []cluster.Component{cluster.KWOK, cluster.CertManager},
 		variables: map[string]string{
-			"NODE_TYPE": "kwok", "IMAGE": registryImage, "REGISTRY_PORT": "5000",
+			"NODE_TYPE": "kwok", "IMAGE": registry.Image, "REGISTRY_ADDRESS": ":5000", "REGISTRY_PORT": "5000",
 			"S3_ENDPOINT": "http://s3.example.com", "S3_ACCESS_KEY": "registry-1", "S3_SECRET_KEY": rand.Text(),
 		},
 		steps: []step{

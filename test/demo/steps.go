@@ -6,16 +6,17 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/test/cluster"
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 const (
-	registryImage = "registry.test/registry:3"
-	firstTag      = "1.0"
+	firstTag = "1.0"
 	// realRestarts are the restarts that the scene expects: one by the annotation, three by changes.
 	realRestarts = 4
 )
@@ -24,7 +25,7 @@ const (
 func realNode() scene {
 	return scene{
 		parts:     []cluster.Component{cluster.Node, cluster.CertManager},
-		variables: map[string]string{"NODE_TYPE": "real", "IMAGE": registryImage},
+		variables: map[string]string{"NODE_TYPE": "real", "IMAGE": registry.Image},
 		steps: []step{
 			{"", (*demo).prepareRegistry},
 			{"1. cert-manager renews the certificate: the registry does not notice", (*demo).showStale},
@@ -38,7 +39,7 @@ func realNode() scene {
 
 // prepareRegistry sets up a registry that stores in S3 and serves a certificate of 24 hours.
 func (d *demo) prepareRegistry(ctx context.Context) error {
-	port, err := freePort()
+	port, err := registry.FreePort()
 	if err != nil {
 		return err
 	}
@@ -46,13 +47,13 @@ func (d *demo) prepareRegistry(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("building the registry and the S3 server: %w", err)
 	}
-	if err := d.cluster.LoadImage(ctx, registryImage, map[string]string{"/registry": binaries["registry"]}, []string{"/registry"}); err != nil {
+	if err := d.cluster.LoadImage(ctx, registry.Image, map[string]string{"/registry": binaries["registry"]}, []string{"/registry"}); err != nil {
 		return err
 	}
 	if err := d.prepareS3(ctx, binaries["versitygw"]); err != nil {
 		return err
 	}
-	d.variables["REGISTRY_PORT"] = strconv.Itoa(port)
+	d.variables["REGISTRY_ADDRESS"], d.variables["REGISTRY_PORT"] = address(port), strconv.Itoa(port)
 	certificate, err := d.prepareSources(ctx)
 	if err != nil {
 		return err
@@ -64,14 +65,17 @@ func (d *demo) prepareRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.registry, err = newRegistryClient(address(port), authority); err != nil {
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address(port))
+	}
+	if d.registry, err = registry.NewClient(dial, authority); err != nil {
 		return err
 	}
 	if err := d.serves(ctx, certificate); err != nil {
 		return err
 	}
 	d.out.done("the registry runs and serves a certificate of %s, serial %s", lifetime(certificate), serial(certificate))
-	if err := d.registry.push(ctx, firstTag); err != nil {
+	if err := d.registry.Push(ctx, firstTag); err != nil {
 		return err
 	}
 	return d.listTags(ctx, "a client pushes an image and lists tags")
@@ -80,18 +84,18 @@ func (d *demo) prepareRegistry(ctx context.Context) error {
 // prepareS3 starts the S3 server with a bucket and the credentials that the registry has first.
 func (d *demo) prepareS3(ctx context.Context, binary string) error {
 	var err error
-	if d.s3, err = startS3(ctx, d.cluster, binary); err != nil {
+	if d.s3, err = registry.StartS3(ctx, d.cluster, binary); err != nil {
 		return err
 	}
 	access, secret := "registry-1", rand.Text()
-	if err := d.s3.createUser(ctx, access, secret); err != nil {
+	if err := d.s3.CreateUser(ctx, access, secret); err != nil {
 		return err
 	}
-	if err := d.s3.createBucket(ctx, access); err != nil {
+	if err := d.s3.CreateBucket(ctx, access); err != nil {
 		return err
 	}
-	d.variables["S3_ENDPOINT"], d.variables["S3_ACCESS_KEY"], d.variables["S3_SECRET_KEY"] = d.s3.endpoint, access, secret
-	d.out.done("the S3 server answers, with the bucket %q for the user %s", bucket, access)
+	d.variables["S3_ENDPOINT"], d.variables["S3_ACCESS_KEY"], d.variables["S3_SECRET_KEY"] = d.s3.Endpoint, access, secret
+	d.out.done("the S3 server answers, with the bucket %q for the user %s", registry.Bucket, access)
 	return nil
 }
 
@@ -116,7 +120,7 @@ func (d *demo) deploy(ctx context.Context) error {
 
 // showStale renews the certificate of a registry that has no annotation.
 func (d *demo) showStale(ctx context.Context) error {
-	old, err := d.registry.certificate(ctx)
+	old, err := d.registry.Certificate(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,7 +133,7 @@ func (d *demo) showStale(ctx context.Context) error {
 		return err
 	}
 	d.out.done("so has the pod's disk, after %s:  serial %s", seconds(time.Since(at)), serial(renewed))
-	served, err := d.registry.certificate(ctx)
+	served, err := d.registry.Certificate(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"time"
@@ -80,24 +79,6 @@ func look(ctx context.Context, check condition) (ok bool, seen string, err error
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	return check(ctx)
-}
-
-// freePort returns a port of the loopback interface that nobody listens on. It is none of those that the kernel gives to
-// outgoing connections: the registry leaves its port at each restart and wants it back.
-func freePort() (int, error) {
-	const first, count, tries = 20000, 10000, 100
-	for range tries {
-		port := first + rand.IntN(count)
-		listener, err := net.Listen("tcp", address(port))
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			return 0, fmt.Errorf("looking for a free port: %w", err)
-		}
-		return port, nil
-	}
-	return 0, fmt.Errorf("looking for a free port: none of %d tried is free", tries)
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

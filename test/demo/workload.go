@@ -12,11 +12,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/registry"
 )
 
 const (
-	deploymentName = "registry"
-	appLabel       = "app.kubernetes.io/name"
+	deploymentName = registry.Name
+	appLabel       = registry.Label
 )
 
 func (d *demo) deployment(ctx context.Context) (*appsv1.Deployment, error) {
