@@ -95,13 +95,22 @@ func (p *policies) unseen(w ledger.Workload) {
 
 // restarted takes down a restart of a workload and its cause.
 func (p *policies) restarted(w ledger.Workload, governing *policy.Policy, cause string) {
+	p.noteRestart(governing, func(t *policy.Tally) { t.Restarted(w, cause, p.now()) })
+}
+
+// found takes down a restart that another process wrote, and may have taken down.
+func (p *policies) found(w ledger.Workload, governing *policy.Policy, cause string) {
+	p.noteRestart(governing, func(t *policy.Tally) { t.Found(w, cause, p.now()) })
+}
+
+func (p *policies) noteRestart(governing *policy.Policy, note func(*policy.Tally)) {
 	if governing == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r := p.by[governing.Name]; r != nil {
-		r.tally.Restarted(w, cause, p.now())
+		note(r.tally)
 		p.changed(governing.Name, r)
 	}
 }

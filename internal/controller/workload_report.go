@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +25,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 	}
 	r.reportProblems(w, t, slices.Concat(problems, d.Problems))
 	r.reportLeftPaused(w, t, d.LeftPaused)
+	r.reportFound(w, t, d.Lost)
 	held := ""
 	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {
 		held = plan.Describe(d.Changes)
@@ -92,10 +92,25 @@ func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, n
 	r.metrics.restarted(w.Workload, d.Changes, now)
 	r.policies.restarted(w.Workload, t.governing, d.Message)
 	r.alerts.Send(notify.Alert{Text: "restarted " + w.Workload.String() + ": " + d.Message})
-	message := "restarted " + w.Workload.Short() + ": " + d.Message
 	r.log.Info("restarted", "workload", w.Workload.String(), "changes", d.Message, "value", d.Value)
-	r.tell(w, t, d, notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: message})
+	r.tell(w, t, d, reloaded(w, d.Message))
 	r.reportReplaced(w, d)
+}
+
+// reportFound tells of a restart that another process wrote, and may not have come to tell of: in the same words and by the
+// same token, so that notification-controller tells nobody twice.
+func (r *Reconciler) reportFound(w plan.Workload, t *track, lost *plan.Lost) {
+	if lost == nil {
+		return
+	}
+	r.log.Info("restarted before, and not on record", "workload", w.Workload.String(), "changes", lost.Message, "value", lost.Value)
+	r.policies.found(w.Workload, t.governing, lost.Message)
+	r.tell(w, t, plan.Decision{Changes: lost.Changes, Write: plan.Write{Value: lost.Value}}, reloaded(w, lost.Message))
+}
+
+// reloaded is what is told of a restart.
+func reloaded(w plan.Workload, message string) notify.Event {
+	return notify.Event{Object: referenceTo(w), Reason: notify.ReasonReloaded, Message: "restarted " + w.Short() + ": " + message}
 }
 
 // reportReplaced warns of what new pods may not get although they are new.
@@ -128,7 +143,9 @@ func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, e
 // tell sends an event about a workload and to what it belongs to, once for each value of its template.
 func (r *Reconciler) tell(w plan.Workload, t *track, d plan.Decision, event notify.Event) {
 	if event.Related = r.belongs(w, t); event.Related != nil {
-		event.Related.Token = cmp.Or(d.Value, d.Entry.Value)
+		if event.Related.Token = d.Value; d.Value == "" {
+			event.Related.Token = d.Entry.Value
+		}
 		event.Related.Metadata = map[string]string{"workload": w.Workload.String(), "changes": plan.Describe(d.Changes)}
 	}
 	r.events.Send(event)

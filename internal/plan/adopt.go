@@ -23,13 +23,18 @@ func (d *decider) adopt() {
 		return
 	}
 	e.Value, d.adopted, e.PausedSince = live, true, time.Time{}
+	token := ""
 	if requested {
+		token = d.request
 		e.Token, d.request = d.request, ""
 	}
 	if e.PendingSince.IsZero() {
 		e.PendingSince = d.now // its rollout is not known to be through
 	}
 	d.adoptFor(written)
+	if message := because(token, d.changes()); written && message != "" {
+		d.found = &Lost{Value: live, Changes: d.changes(), Message: message}
+	}
 }
 
 // adoptFor notes what the adopted value says of each source. Written is whether it stands for what there is now.

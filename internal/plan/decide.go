@@ -46,7 +46,7 @@ func Decide(in Input) Decision {
 	}
 	decision := decide()
 	if !decision.NeedsRollout {
-		decision.Mark = d.mark(decision.Verdict)
+		decision.Mark, decision.Lost = d.mark(decision.Verdict), d.found
 	}
 	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, stamp(d.entry.PausedSince), pause, in.Now)
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
@@ -67,6 +67,8 @@ type decider struct {
 	findings []finding
 	// adopted is set when the record of the last restart was lost: the live value is known as ours all the same.
 	adopted bool
+	// found is that restart, if its cause is known.
+	found *Lost
 	// behind is set when the live value is ours and stands for content that the cache may not show yet.
 	behind bool
 	// entered is set when a source was met for the first time.
@@ -316,7 +318,7 @@ func (d *decider) restart() Decision {
 		}
 	}
 	decision := d.pending(Restart, "", 0)
-	decision.Message = Describe(decision.Changes)
+	decision.Message = because(d.request, decision.Changes)
 	decision.Write = d.write()
 	decision.Adoption = d.adoption()
 	if d.in.Workload.hasRuns() {
@@ -324,10 +326,6 @@ func (d *decider) restart() Decision {
 	}
 	if d.request != "" {
 		decision.Requested, decision.Adoption = d.request, false
-		decision.Message = describeRequest(d.request)
-		if len(decision.Changes) > 0 {
-			decision.Message += "; " + Describe(decision.Changes)
-		}
 	}
 	return decision
 }

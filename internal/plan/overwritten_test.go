@@ -3,6 +3,9 @@ package plan_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/plan"
 )
@@ -351,5 +354,44 @@ func TestAdoptedValueIsChained(t *testing.T) {
 	s.later(600).wrote(tls, "crt", "B").later(5).decide()
 	if s.decision.Verdict != plan.Restart || s.decision.Value == first {
 		t.Errorf("%s with %q, want Restart with another value than %q", s.decision.Verdict, s.decision.Value, first)
+	}
+}
+
+// Who wrote a restart whose record was lost may not have come to tell of it: whoever recognises it can, in the same words.
+func TestALostRestartIsFound(t *testing.T) {
+	lose := func(s *scenario) (written plan.Decision) {
+		entry := s.in.Entry
+		written = s.decision
+		s.restarted()
+		s.in.Entry, s.in.Written = entry, 0
+		s.later(5)
+		return written
+	}
+	for name, given := range map[string]func(s *scenario) *scenario{
+		"changed":           func(s *scenario) *scenario { return s.proven().wrote(tls, "crt", "B").later(5) },
+		"asked for":         func(s *scenario) *scenario { return s.proven().requests("1") },
+		"changed and asked": func(s *scenario) *scenario { return s.proven().wrote(tls, "crt", "B").later(5).requests("1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScenario(t)
+			given(s).decide()
+			written := lose(s)
+			want := &plan.Lost{Value: written.Value, Changes: written.Changes, Message: written.Message}
+			ignored := cmpopts.IgnoreFields(plan.Change{}, "SeenAt")
+			if diff := cmp.Diff(want, s.decide().Lost, ignored); diff != "" {
+				t.Errorf("found (-want +got):\n%s", diff)
+			}
+			if again := s.decide().Lost; again != nil {
+				t.Errorf("found once more: %+v", again)
+			}
+		})
+	}
+
+	s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
+	s.decide()
+	lose(s)
+	s.met(tls, 600, "crt", "B").met(tls, 615, "crt", "C")
+	if found := s.decide().Lost; found != nil || s.in.Entry.Value != s.in.Workload.Value {
+		t.Errorf("found %+v, and content is another by now", found)
 	}
 }

@@ -32,6 +32,18 @@ func token(w Workload) (string, []selection.Problem) {
 // describeRequest names a restart request for a message. The token is somebody's input.
 func describeRequest(token string) string { return fmt.Sprintf("restart requested at %q", token) }
 
+// because says why a workload is restarted: a token asks for it, content changed, or both.
+func because(token string, changes []Change) string {
+	switch {
+	case token == "":
+		return Describe(changes)
+	case len(changes) == 0:
+		return describeRequest(token)
+	default:
+		return describeRequest(token) + "; " + Describe(changes)
+	}
+}
+
 // meet compares the request to the one that was handled last. At first sight there is no telling whether it was: it is
 // taken as handled, so that a lost ledger is no storm. One that was taken away keeps its place: it is none if it returns.
 func (d *decider) meet(token string) {

@@ -203,6 +203,33 @@ func TestTallyHistory(t *testing.T) {
 	}
 }
 
+// A restart that somebody else wrote is noted once, whether that one came to note it or not.
+func TestTallyOfRestartsThatAreFound(t *testing.T) {
+	const cause = "Secret/tls changed"
+	noted := v1alpha1.Restart{Workload: v1alpha1.WorkloadReference{Kind: "Deployment", Namespace: "apps", Name: "web"}, Cause: cause}
+	through, other, another := noted, noted, noted
+	through.RolloutDuration = &metav1.Duration{Duration: time.Minute}
+	other.Cause = "Secret/tls changed (key)"
+	another.Workload.Name = "db"
+	for name, test := range map[string]struct {
+		history []v1alpha1.Restart
+		want    int
+	}{
+		"not noted":        {nil, 1},
+		"noted":            {[]v1alpha1.Restart{another, noted}, 2},
+		"an earlier one":   {[]v1alpha1.Restart{through}, 2},
+		"for other causes": {[]v1alpha1.Restart{other}, 2},
+		"of another":       {[]v1alpha1.Restart{another}, 2},
+	} {
+		tally := policy.NewTally(test.history)
+		tally.Found(named("web"), cause, at(0))
+		var status v1alpha1.ReloadPolicyStatus
+		if tally.Write(&status); len(status.History) != test.want {
+			t.Errorf("%s: %+v", name, status.History)
+		}
+	}
+}
+
 // However many workloads wait, and however long everything about them is, a status is below 80 KiB.
 func TestTallyIsBounded(t *testing.T) {
 	tally := policy.NewTally(nil)

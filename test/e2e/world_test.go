@@ -52,13 +52,26 @@ func newWorld(t *testing.T) *world {
 // startController starts a controller that tells Flux what it does, and waits until it leads.
 func (w *world) startController() *harness.Controller {
 	w.t.Helper()
-	c := harness.Launch{
-		Cluster: shared, Binary: reloader, Name: w.namespace, Namespace: w.namespace, Kubeconfig: w.kubeconfig,
-		Flags: []string{"--settle-quiet=500ms", "--events-addr=" + shared.Flux().EventsAddress},
-	}.Start(w.t)
+	c := w.start(w.namespace, shared.Flux().EventsAddress)
 	c.AwaitReady()
 	c.AwaitLeading()
 	return c
+}
+
+// launch starts one of several controllers, of which one leads, and waits for nothing.
+func (w *world) launch(replica, events string) *harness.Controller {
+	w.t.Helper()
+	return w.start(w.namespace+"-"+replica, events, "--enable-leader-election", "--leader-election-lease-duration=15s",
+		"--leader-election-renew-deadline=10s", "--leader-election-retry-period=500ms")
+}
+
+// start starts a controller that tells what it does at an address.
+func (w *world) start(name, events string, flags ...string) *harness.Controller {
+	w.t.Helper()
+	return harness.Launch{
+		Cluster: shared, Binary: reloader, Name: name, Namespace: w.namespace, Kubeconfig: w.kubeconfig,
+		Flags: append(flags, "--settle-quiet=500ms", "--events-addr="+events),
+	}.Start(w.t)
 }
 
 // apply makes or changes objects in the test's namespace, as somebody with kubectl does, whoever else applies them.
