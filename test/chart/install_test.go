@@ -11,6 +11,7 @@ import (
 	"helm.sh/helm/v4/pkg/kube"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -63,6 +64,38 @@ func TestAnInstallationByHelm(t *testing.T) {
 			g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(definition()), definition())).To(Succeed())
 		})
 	}
+}
+
+// Who may view, edit or administer a namespace may do so with its ReloadPolicies, and does not write their status.
+func TestTheClusterRolesOfUsersHavePolicies(t *testing.T) {
+	r := newRelease(t, "reloader")
+	install := action.NewInstall(r.helm)
+	install.ReleaseName, install.Namespace, install.WaitStrategy = r.name, r.namespace, kube.HookOnlyStrategy
+	_, err := install.RunWithContext(t.Context(), load(t), nil)
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	read, write := []string{"get", "list", "watch"}, []string{"create", "delete", "deletecollection", "patch", "update"}
+	for name, want := range map[string][]string{"view": read, "edit": slices.Concat(read, write), "admin": slices.Concat(read, write)} {
+		g.Eventually(func() []string { return verbs(t, name, "reloadpolicies") }).Should(ConsistOf(want), name)
+		g.Expect(verbs(t, name, "reloadpolicies/status")).To(BeEmpty(), name)
+	}
+	r.uninstall()
+	g.Eventually(func() []string { return verbs(t, "edit", "reloadpolicies") }).Should(BeEmpty())
+}
+
+// verbs are what a ClusterRole allows to do with a resource of ours, each once.
+func verbs(t *testing.T, role, resource string) []string {
+	t.Helper()
+	object := &rbacv1.ClusterRole{}
+	NewWithT(t).Expect(admin.Get(t.Context(), client.ObjectKey{Name: role}, object)).To(Succeed())
+	var found []string
+	for _, rule := range object.Rules {
+		if slices.Contains(rule.APIGroups, v1alpha1.GroupVersion.Group) && slices.Contains(rule.Resources, resource) {
+			found = append(found, rule.Verbs...)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // definition is that of ReloadPolicies, without content.

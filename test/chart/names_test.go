@@ -32,6 +32,7 @@ func TestNames(t *testing.T) {
 func TestTheSelectorIsStable(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"app.kubernetes.io/name": "reloader", "app.kubernetes.io/instance": "reloader"}
+	NewWithT(t).Expect(deployment(t, build(t, "config/default")).Spec.Selector.MatchLabels).To(Equal(want), "without Helm")
 	for _, r := range append(stakater(), ours()...) {
 		if r.refused != "" || r.key == "nameOverride" || r.key == "reloader.matchLabels" {
 			continue
