@@ -131,7 +131,9 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 			o.assumeAnew(pod, source, in.Sources[source].Content, known)
 		}
 	}
-	o.proven(in, e)
+	if p == o.leader {
+		o.proven(in, e)
+	}
 }
 
 // enters notes the last change of a source when it is met for the first time: a restart is for a later one.
