@@ -190,7 +190,7 @@ func (o *oracle) notes(p *process) {
 	}
 }
 
-// forgets is the end of a leader. Content that left and returned shortly before is a known limit: that it was another
+// forgets is called at the end of a leader, and when the next one begins. Content that left and returned shortly before is a known limit: that it was another
 // may not be on record yet, and the next leader need not have seen it. So is what left and returned while it was not looked
 // at, for a workload that was opted out or did not show it. Pods that read what came in between are taken to
 // run with what returned.
@@ -463,8 +463,8 @@ func (o *oracle) stale(uses []reference.Use, sources map[reference.Source]*apiSo
 			}
 			scope := use.Scope
 			for _, own := range simUses[pod.revision.template.uses] {
-				if own.Source == use.Source && scope.All {
-					scope = own.Scope
+				if own.Source == use.Source {
+					scope = shared(scope, own.Scope)
 				}
 			}
 			want := o.server.key.Scoped(use.Source, scope, present.content)
@@ -475,4 +475,15 @@ func (o *oracle) stale(uses []reference.Use, sources map[reference.Source]*apiSo
 		}
 	}
 	return ""
+}
+
+// shared is what two scopes have in common; the scopes of the simulation have no patterns.
+func shared(a, b reference.Scope) reference.Scope {
+	switch {
+	case a.All:
+		return b
+	case b.All:
+		return a
+	}
+	return reference.Keys(slices.DeleteFunc(slices.Clone(a.Keys), func(key string) bool { return !b.Includes(key) })...)
 }

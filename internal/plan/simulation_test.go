@@ -201,6 +201,7 @@ func (s *simulation) elect(wait time.Duration) {
 
 func (p *process) lead() {
 	p.simulation.leader = p
+	p.oracle.forgets()
 	if err := p.openBook(); err != nil {
 		p.fail("ledger", "%v", err)
 		return
