@@ -69,9 +69,16 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s: invalid value %q: %s", p.Field, p.Value, p.Detail)
 }
 
-// Compile reads a ReloadPolicy. Only policies of the trusted namespace, the controller's, may select other namespaces; none
-// if that is empty. The policy can be used whatever the problems, which come in the order of the spec's fields.
-func Compile(object *v1alpha1.ReloadPolicy, trusted string) (Policy, []Problem) {
+// Reach is which namespaces policies may select.
+type Reach struct {
+	// Trusted is the namespace, the controller's, whose policies may select others; none may if it is empty.
+	Trusted string
+	// Unlabelled is true where labels of namespaces are not known, and nobody can select by them.
+	Unlabelled bool
+}
+
+// Compile reads a ReloadPolicy. It can be used whatever the problems, which come in the order of the spec's fields.
+func Compile(object *v1alpha1.ReloadPolicy, reach Reach) (Policy, []Problem) {
 	c := compiler{}
 	spec := &object.Spec
 	p := Policy{
@@ -81,7 +88,7 @@ func Compile(object *v1alpha1.ReloadPolicy, trusted string) (Policy, []Problem) 
 		everySource:   len(spec.Sources) == 0,
 	}
 	p.Settings = c.settings(spec)
-	p.scope, p.namespaces = c.scope(p.Namespace, spec.NamespaceSelector, trusted)
+	p.scope, p.namespaces = c.scope(p.Namespace, spec.NamespaceSelector, reach)
 	for i := range spec.Workloads {
 		if rule, ok := c.workload(fmt.Sprintf("spec.workloads[%d]", i), &spec.Workloads[i]); ok {
 			p.workloads = append(p.workloads, rule)

@@ -16,6 +16,9 @@ import (
 // system is the controller's namespace in these tests.
 const system = "flux-system"
 
+// reach is that of policies where all namespaces are watched.
+var reach = policy.Reach{Trusted: system}
+
 // object is a ReloadPolicy as it comes from the API server, without the defaults.
 func object(namespace, name string, spec v1alpha1.ReloadPolicySpec) *v1alpha1.ReloadPolicy {
 	return &v1alpha1.ReloadPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
@@ -24,7 +27,7 @@ func object(namespace, name string, spec v1alpha1.ReloadPolicySpec) *v1alpha1.Re
 // compiled is a policy without problems.
 func compiled(t *testing.T, o *v1alpha1.ReloadPolicy) policy.Policy {
 	t.Helper()
-	p, problems := policy.Compile(o, system)
+	p, problems := policy.Compile(o, reach)
 	if len(problems) > 0 {
 		t.Fatalf("problems: %v", problems)
 	}
@@ -82,7 +85,7 @@ func TestWorkloads(t *testing.T) {
 		"an unreadable entry beside another": {entries{{Selector: unreadable()}, {Kind: "Deployment"}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Workloads: test.workloads}), system)
+			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Workloads: test.workloads}), reach)
 			if got := p.Selects(deployment("a", "registry")); got != test.want {
 				t.Errorf("selects: %v, want %v", got, test.want)
 			}
@@ -107,7 +110,7 @@ func TestNamespaces(t *testing.T) {
 		"its own, from a namespace, by a label": {"a", labelled("team", "of-a"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, _ := policy.Compile(object(test.of, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: test.selector}), system)
+			p, _ := policy.Compile(object(test.of, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: test.selector}), reach)
 			var got []string
 			for _, namespace := range []string{"a", "b", system} {
 				if p.Selects(deployment(namespace, "registry")) {
@@ -146,7 +149,7 @@ func TestProblems(t *testing.T) {
 		"less than quiet, unasked": {spec{Settle: &v1alpha1.Settle{Quiet: &metav1.Duration{Duration: time.Minute}}}, "InvalidSpec", "spec.settle.max", "30s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, problems := policy.Compile(object("a", "policy", test.spec), system)
+			_, problems := policy.Compile(object("a", "policy", test.spec), reach)
 			if len(problems) != 1 {
 				t.Fatalf("%d problems, want one: %v", len(problems), problems)
 			}
@@ -164,7 +167,7 @@ func TestProblems(t *testing.T) {
 
 // A namespace's labels that cannot be selected by are a problem of the policy, and nobody's denial.
 func TestUnreadableNamespaces(t *testing.T) {
-	_, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: unreadable()}), system)
+	_, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: unreadable()}), reach)
 	if len(problems) != 1 || problems[0].Reason != v1alpha1.InvalidSpecReason || problems[0].Field != "spec.namespaceSelector" {
 		t.Errorf("problems: %v", problems)
 	}
@@ -173,16 +176,33 @@ func TestUnreadableNamespaces(t *testing.T) {
 // Where no policy may select other namespaces, one of the controller's namespace is denied as well, and one that selects by
 // no labels is as ever.
 func TestNobodyIsTrusted(t *testing.T) {
-	denied, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: &metav1.LabelSelector{}}), "")
+	denied, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: &metav1.LabelSelector{}}), policy.Reach{})
 	if len(problems) != 1 || problems[0].Reason != v1alpha1.AccessDeniedReason || problems[0].Field != "spec.namespaceSelector" {
 		t.Errorf("problems: %v", problems)
 	}
 	if denied.Selects(deployment("a", "web")) || denied.Selects(deployment(system, "web")) {
 		t.Error("a policy that is denied selects")
 	}
-	own, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{}), "")
+	own, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{}), policy.Reach{})
 	if len(problems) != 0 || !own.Selects(deployment(system, "web")) {
 		t.Errorf("a policy of its own namespace does not select there; problems: %v", problems)
+	}
+}
+
+// Where the controller watches some namespaces only, it does not know their labels: a policy of its own namespace selects all
+// that are watched, and none by labels.
+func TestLabelsAreNotKnown(t *testing.T) {
+	unlabelled := policy.Reach{Trusted: system, Unlabelled: true}
+	all, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: &metav1.LabelSelector{}}), unlabelled)
+	if len(problems) != 0 || !all.Selects(deployment("a", "web")) || all.SelectsNamespaces() {
+		t.Errorf("a policy of all namespaces does not select one of them; problems: %v", problems)
+	}
+	some, problems := policy.Compile(object(system, "policy", v1alpha1.ReloadPolicySpec{NamespaceSelector: labelled("team", "of-a")}), unlabelled)
+	if len(problems) != 1 || problems[0].Reason != v1alpha1.AccessDeniedReason || problems[0].Field != "spec.namespaceSelector" {
+		t.Errorf("problems: %v", problems)
+	}
+	if some.Selects(deployment("a", "web")) {
+		t.Error("a policy that is denied selects")
 	}
 }
 

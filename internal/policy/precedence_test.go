@@ -43,7 +43,7 @@ func TestGoverning(t *testing.T) {
 	named := func(name string) v1alpha1.ReloadPolicySpec {
 		return v1alpha1.ReloadPolicySpec{Workloads: []v1alpha1.WorkloadSelector{{Kind: "Deployment", Name: name}}}
 	}
-	denied, _ := policy.Compile(object("a", "denied", everywhere), system)
+	denied, _ := policy.Compile(object("a", "denied", everywhere), reach)
 	for name, test := range map[string]struct {
 		policies []policy.Policy
 		want     []string

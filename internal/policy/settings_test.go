@@ -54,7 +54,7 @@ func TestSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := byDefault()
 			test.want(&want)
-			p, _ := policy.Compile(object("a", "policy", test.spec), system)
+			p, _ := policy.Compile(object("a", "policy", test.spec), reach)
 			if diff := cmp.Diff(want, p.Settings); diff != "" {
 				t.Errorf("settings (-want +got):\n%s", diff)
 			}

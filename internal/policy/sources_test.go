@@ -60,7 +60,7 @@ func TestAllow(t *testing.T) {
 		"one of those and another": {entries{{}, {Kind: "ConfigMap"}}, scopes{"config": all}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: test.sources}), system)
+			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: test.sources}), reach)
 			got := scopes{}
 			for _, allowed := range p.Allow([]reference.Use{config, half, tls}, byName) {
 				got[allowed.Source.Name] = allowed.Scope
@@ -86,7 +86,7 @@ func TestSelectsSourcesByLabels(t *testing.T) {
 		"an unreadable selector": {entries{{Selector: unreadable()}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: test.sources}), system)
+			p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: test.sources}), reach)
 			if got := p.SelectsSourcesByLabels(); got != test.want {
 				t.Errorf("%v, want %v", got, test.want)
 			}
@@ -101,7 +101,7 @@ func TestAllowIsAUnion(t *testing.T) {
 	all := []string{"tls.crt", "tls.key", "ca.crt", "config.yml", "x"}
 	uses := []reference.Use{use(reference.Secret, "tls"), use(reference.Secret, "half", "ca.crt", "tls.crt"), use(reference.ConfigMap, "config")}
 	counts := func(sources entries) map[string]bool {
-		p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: sources}), system)
+		p, _ := policy.Compile(object("a", "policy", v1alpha1.ReloadPolicySpec{Sources: sources}), reach)
 		count := map[string]bool{}
 		for _, allowed := range p.Allow(uses, byName) {
 			for _, key := range all {
@@ -147,7 +147,7 @@ func FuzzKeys(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, glob, one, other string) {
 		spec := v1alpha1.ReloadPolicySpec{Sources: entries{{Kind: "Secret", Keys: []string{glob}}}}
-		p, problems := policy.Compile(object("a", "policy", spec), system)
+		p, problems := policy.Compile(object("a", "policy", spec), reach)
 		named := use(reference.Secret, "tls")
 		named.Scope = reference.Keys(one, other)
 		var got []string

@@ -62,16 +62,16 @@ func (p Policy) SelectsNamespaces() bool { return p.namespaces }
 
 // scope is the policy's own namespace, or those that the selector selects if this is the trusted one; byLabels is whether
 // their labels count.
-func (c *compiler) scope(own string, from *metav1.LabelSelector, trusted string) (includes func(string, labels.Set) bool, byLabels bool) {
+func (c *compiler) scope(own string, from *metav1.LabelSelector, reach Reach) (includes func(string, labels.Set) bool, byLabels bool) {
 	const field = "spec.namespaceSelector"
 	nowhere := func(string, labels.Set) bool { return false }
 	switch {
 	case from == nil:
 		return func(namespace string, _ labels.Set) bool { return namespace == own }, false
-	case own != trusted:
+	case own != reach.Trusted:
 		detail := "only policies in the controller's namespace may select other namespaces"
-		if trusted == "" {
-			detail = "no policy may select other namespaces, as the controller runs with --no-cross-namespace-refs, or does not watch all of them"
+		if reach.Trusted == "" {
+			detail = "no policy may select other namespaces, as the controller runs with --no-cross-namespace-refs"
 		}
 		c.problems = append(c.problems, Problem{Reason: v1alpha1.AccessDeniedReason, Field: field, Detail: detail})
 		return nowhere, false
@@ -79,6 +79,11 @@ func (c *compiler) scope(own string, from *metav1.LabelSelector, trusted string)
 	selector, err := metav1.LabelSelectorAsSelector(from)
 	if err != nil {
 		c.invalid(field, "", err.Error())
+		return nowhere, false
+	}
+	if reach.Unlabelled && !selector.Empty() {
+		const detail = "labels of namespaces are not known, as the controller does not watch all of them: {} selects those that it watches"
+		c.problems = append(c.problems, Problem{Reason: v1alpha1.AccessDeniedReason, Field: field, Detail: detail})
 		return nowhere, false
 	}
 	return func(_ string, of labels.Set) bool { return selector.Matches(of) }, !selector.Empty()

@@ -29,7 +29,7 @@ func (o *object) says(other *object) bool {
 }
 
 // keep compiles a policy and lets go of its managed fields; what it made before it returns as it is.
-func keep(trusted string) func(any) any {
+func keep(reach policy.Reach) func(any) any {
 	return func(from any) any {
 		p, ok := from.(*v1alpha1.ReloadPolicy)
 		if !ok {
@@ -37,7 +37,7 @@ func keep(trusted string) func(any) any {
 		}
 		p.ManagedFields = nil
 		p.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.ReloadPolicyKind))
-		compiled, problems := policy.Compile(p, trusted)
+		compiled, problems := policy.Compile(p, reach)
 		return &object{policy: p, compiled: &compiled, problems: problems}
 	}
 }

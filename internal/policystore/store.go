@@ -43,6 +43,14 @@ type Options struct {
 	Changed func(before, after *policy.Policy, name policy.Name)
 }
 
+// reach is which namespaces policies may select. Labels of namespaces are known where all of them are watched.
+func (o Options) reach() policy.Reach {
+	if o.NoCrossNamespaceRefs {
+		return policy.Reach{}
+	}
+	return policy.Reach{Trusted: o.Namespace, Unlabelled: !o.Scope.Includes(metav1.NamespaceAll)}
+}
+
 // Store holds the policies of a scope.
 type Store struct {
 	watch.Group
@@ -72,13 +80,9 @@ func New(options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)
 	}
-	trusted := options.Namespace
-	if options.NoCrossNamespaceRefs || !options.Scope.Includes(metav1.NamespaceAll) {
-		trusted = "" // of a list of namespaces, labels are not known
-	}
 	informers, err := watch.New(options.Log, options.Scope.With(options.Namespace), watch.Resource{
 		Name: resource, Client: client, Codec: runtime.NewParameterCodec(scheme), Object: &v1alpha1.ReloadPolicy{},
-		Keep: keep(trusted), Served: s.setServed, WhileRefused: whileRefused,
+		Keep: keep(options.reach()), Served: s.setServed, WhileRefused: whileRefused,
 	}, s)
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)

@@ -72,7 +72,7 @@ func (f *fixture) changed(before, after *policy.Policy, name policy.Name) {
 	f.told = append(f.told, kind+name.String())
 }
 
-func kept(p *v1alpha1.ReloadPolicy) any { return keep(system)(p.DeepCopy()) }
+func kept(p *v1alpha1.ReloadPolicy) any { return keep(policy.Reach{Trusted: system})(p.DeepCopy()) }
 
 // newPolicy selects all workloads of its namespace.
 func newPolicy(namespace, name string) *v1alpha1.ReloadPolicy {
@@ -264,11 +264,32 @@ func TestKept(t *testing.T) {
 	if _, problems := f.Compiled(name); len(problems) != 1 || problems[0].Field != "spec.mode" {
 		t.Errorf("problems: %v", problems)
 	}
-	once := keep(system)(p)
-	if keep(system)(once) != once {
+	once := keep(policy.Reach{Trusted: system})(p)
+	if keep(policy.Reach{Trusted: system})(once) != once {
 		t.Error("what was kept is not returned as it is")
 	}
 	if compiled, problems := f.Compiled(policy.Name{Namespace: "apps", Name: "b"}); compiled != nil || problems != nil {
 		t.Error("there is a policy that there is not")
+	}
+}
+
+// Policies of the controller's namespace select others, by labels where those are known, and also of a list of namespaces:
+// the default policy of a delivery is one of all namespaces, whatever its controller watches.
+func TestReach(t *testing.T) {
+	all, list := watch.AllNamespaces(), watch.Namespaces("a", system)
+	for name, test := range map[string]struct {
+		options Options
+		want    policy.Reach
+	}{
+		"all":              {Options{Namespace: system, Scope: all}, policy.Reach{Trusted: system}},
+		"all but some":     {Options{Namespace: system, Scope: all.Except("b")}, policy.Reach{Trusted: system}},
+		"a list":           {Options{Namespace: system, Scope: list}, policy.Reach{Trusted: system, Unlabelled: true}},
+		"crossing refused": {Options{Namespace: system, Scope: all, NoCrossNamespaceRefs: true}, policy.Reach{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.options.reach(); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
 	}
 }
