@@ -136,7 +136,7 @@ func TestTheServerTakesEveryValue(t *testing.T) {
 	NewWithT(t).Expect(len(seen)).To(BeNumerically(">", len(stakater())/2), "values make manifests of their own")
 }
 
-// The pod is one that the restricted Pod Security Standard allows, unless the values say otherwise.
+// The pod is one that the restricted Pod Security Standard allows, unless the values say otherwise; its resources are set.
 func TestThePodIsRestricted(t *testing.T) {
 	t.Parallel()
 	restricted := newNamespace(t, "restricted-", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
@@ -157,8 +157,11 @@ func TestThePodIsRestricted(t *testing.T) {
 		}
 		g.Expect(err).NotTo(HaveOccurred(), values)
 	}
-	context := deployment(t, render(t, "reloader", "")).Spec.Template.Spec.Containers[0].SecurityContext
-	g.Expect(context.ReadOnlyRootFilesystem).To(HaveValue(BeTrue()))
+	container := deployment(t, render(t, "reloader", "")).Spec.Template.Spec.Containers[0]
+	g.Expect(container.SecurityContext.ReadOnlyRootFilesystem).To(HaveValue(BeTrue()))
+	for _, set := range []corev1.ResourceList{container.Resources.Requests, container.Resources.Limits} {
+		g.Expect(set).To(And(HaveKey(corev1.ResourceCPU), HaveKey(corev1.ResourceMemory)))
+	}
 }
 
 // dryRun lets the API server check an object as if it were made, and refuse fields that it does not know.
