@@ -74,7 +74,7 @@ func TestPagesNameFlagsThatThereAre(t *testing.T) {
 	known := flagsOf(string(help))
 	NewWithT(t).Expect(known).To(ContainElements("--events-addr", "--auto-reload-all"))
 	known = append(known,
-		"--create-namespace", "--namespace", "--reset-then-reuse-values", "--reuse-values", // helm, cmctl
+		"--create-namespace", "--namespace", "--reset-then-reuse-values", "--reuse-values", "--skip-crds", // helm, cmctl
 		"--field-manager", "--for", "--force", "--from", "--overwrite", "--server-side", "--timeout", "--type", // kubectl
 	)
 	for _, p := range pages(t) {
