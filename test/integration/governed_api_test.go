@@ -7,10 +7,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/flux-reloader/reloader/test/cluster"
 	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
@@ -22,19 +20,8 @@ const (
 // ReloadPolicies may be installed and removed while the controller runs. Without them annotations decide, of which one line
 // of the log tells.
 func TestReloadPoliciesComeAndGo(t *testing.T) {
-	t.Parallel()
+	w := newOwnWorld(t)
 	g := NewWithT(t)
-	own, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = own.Stop() })
-	w := &world{t: t, cluster: own, edits: map[string]int64{}}
-	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
-	w.permit()
-	w.bindHere(w.state)
 	w.create(configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings")))
 	w.createMarker()
 	w.awaitRollout("web")

@@ -15,6 +15,18 @@ import (
 	"github.com/flux-reloader/reloader/test/cluster"
 )
 
+// size is that of the policy as it is stored, in bytes, but for who manages which field.
+func (p *reloadPolicy) size() int {
+	p.w.t.Helper()
+	g := NewWithT(p.w.t)
+	stored := p.object()
+	g.Expect(p.w.admin.Get(p.w.t.Context(), client.ObjectKeyFromObject(stored), stored)).To(Succeed())
+	unstructured.RemoveNestedField(stored.Object, "metadata", "managedFields")
+	text, err := json.Marshal(stored)
+	g.Expect(err).NotTo(HaveOccurred())
+	return len(text)
+}
+
 // However many workloads restart at once, their policy is written once a second at most, and stays small however many of
 // them wait, and however long their names.
 func TestTheStatusOfABurst(t *testing.T) {
@@ -39,12 +51,7 @@ func TestTheStatusOfABurst(t *testing.T) {
 	w.setConfigMap("settings", "key", "1")
 	held := policy.await("held", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.Pending == count })
 	g.Expect(held.Status.Pending).To(HaveLen(v1alpha1.MaxPending))
-	stored := policy.object()
-	g.Expect(w.admin.Get(t.Context(), client.ObjectKeyFromObject(stored), stored)).To(Succeed())
-	unstructured.RemoveNestedField(stored.Object, "metadata", "managedFields")
-	size, err := json.Marshal(stored)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(len(size)).To(BeNumerically("<", 100<<10))
+	g.Expect(policy.size()).To(BeNumerically("<", 100<<10))
 
 	policy.patch(`{"spec":{"suspend":false}}`)
 	policy.await("through", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.InSync == count+1 })

@@ -5,10 +5,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/flux-reloader/reloader/test/cluster"
 )
 
 // beginOwned makes a Deployment that an owner applies, and the marker, and starts a controller that has them on record.
@@ -176,20 +172,8 @@ func TestAnOwnerThatIsNeverThroughHoldsForAWhile(t *testing.T) {
 
 // Flux may be installed and removed while the controller runs. What it held is free when it is gone.
 func TestFluxComesAndGoes(t *testing.T) {
-	t.Parallel()
+	w := newOwnWorld(t)
 	g := NewWithT(t)
-	own, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = own.Stop() })
-	w := &world{t: t, cluster: own, edits: map[string]int64{}}
-	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
-	w.permit()
-	w.bindHere(w.state)
-
 	owner := &fluxObject{w, kustomizationKind(), "apps"}
 	c := w.beginOwned(owner)
 	w.setConfigMap("settings", "key", "1")

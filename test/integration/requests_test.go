@@ -9,7 +9,10 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -39,12 +42,26 @@ func TestARestartIsFewRequests(t *testing.T) {
 	}
 }
 
-// However many workloads a policy governs, a restart of one of them costs the writes of its status beside that.
+// A restart of a workload that a policy governs costs the writes of its status beside that.
 func TestAGovernedRestartIsFewRequests(t *testing.T) {
-	t.Parallel()
-	for _, others := range []int{1, 200} {
-		t.Run(fmt.Sprint(others), func(t *testing.T) { fewRequests(&subject{world: newWorld(t), kind: deployments()}, others) })
-	}
+	fewRequests(&subject{world: newWorld(t), kind: deployments()}, 1)
+}
+
+// So it does if the policy governs thousands, and however many of them wait, and however long their names, the policy stays small.
+func TestAPolicyOfThousands(t *testing.T) {
+	const others = 5000
+	s := &subject{world: newOwnWorld(t), kind: deployments()}
+	g := NewWithT(t)
+	g.Expect(applyPolicyCRD(t.Context(), s.admin)).To(Succeed())
+	fewRequests(s, others)
+	policy := &reloadPolicy{s.world, "apps"}
+	policy.patch(`{"spec":{"suspend":true}}`)
+	s.setSecret("theirs", "key", "2")
+	held := policy.await("held", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.Pending == others })
+	g.Expect(held.Status.Pending).To(HaveLen(v1alpha1.MaxPending))
+	g.Expect(policy.size()).To(BeNumerically("<", 100<<10))
+	t.Logf("with %d workloads that wait, the policy is of %d bytes", others, policy.size())
+	g.Expect(s.patches()).To(Equal(2), "those of the workload and the marker")
 }
 
 // fewRequests restarts the workload and the marker. If there are others, a policy governs them all.
@@ -97,22 +114,31 @@ func fewRequests(s *subject, others int) {
 	g.Expect(spent).To(BeEmpty(), "all else is too much")
 }
 
-// governAll makes other workloads and a policy for all. What it returns waits until that has so many restarts on its record,
+// governAll makes other workloads, which nobody's controller has work with, and a policy for all. What it returns waits until that has so many restarts on its record,
 // and all workloads are in sync.
 func (s *subject) governAll(others int) (settled func(restarts int)) {
 	s.t.Helper()
 	s.create(secret("theirs", "key", "1"))
+	var creating errgroup.Group
+	creating.SetLimit(16)
 	for i := range others {
-		s.create(deployment(fmt.Sprint("idle-", i), auto, replicas(0), envFromSecret("theirs")))
+		idle := cronJob(func(c *batchv1.CronJob) {
+			c.Namespace, c.Name, c.Spec.Suspend = s.namespace, fmt.Sprintf("%s-%d", strings.Repeat("x", 46), i), ptr.To(true)
+			c.Spec.JobTemplate.Spec.Template.Spec.Containers[0].EnvFrom[0].SecretRef.Name = "theirs"
+		})
+		creating.Go(func() error { return s.admin.Create(s.t.Context(), idle) })
 	}
+	NewWithT(s.t).Expect(creating.Wait()).To(Succeed())
 	policy := s.policy("apps", `{settle: {quiet: 500ms}}`)
 	return func(restarts int) {
 		s.t.Helper()
+		g := NewWithT(s.t)
+		g.Eventually(s.entries).WithTimeout(upkeepTimeout).Should(Equal(others+2), "all of them are on record")
 		policy.await("through", func(p *v1alpha1.ReloadPolicy) bool {
 			return conditions.IsReady(p) && int(p.Status.Workloads.InSync) == others+2 && len(p.Status.History) == restarts &&
 				!slices.ContainsFunc(p.Status.History, func(r v1alpha1.Restart) bool { return r.RolloutDuration == nil })
 		})
-		NewWithT(s.t).Eventually(func() []string { return policy.events("Succeeded") }).Should(HaveLen(1))
+		g.Eventually(func() []string { return policy.events("Succeeded") }).Should(HaveLen(1))
 	}
 }
 

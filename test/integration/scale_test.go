@@ -80,14 +80,7 @@ func TestTheLedgerIsShardedAndRestored(t *testing.T) {
 	w.awaitRollout("web")
 	c := w.startController(quick)
 	g := NewWithT(t)
-	entries := func() int {
-		n := 0
-		for _, shard := range w.ledger(t.Context()) {
-			n += len(shard.Data)
-		}
-		return n
-	}
-	g.Eventually(entries).Should(Equal(count + 1))
+	g.Eventually(w.entries).Should(Equal(count + 1))
 	shards := w.ledger(t.Context())
 	g.Expect(len(shards)).To(BeNumerically(">", 1))
 	for _, shard := range shards {
@@ -112,7 +105,7 @@ func TestTheLedgerIsShardedAndRestored(t *testing.T) {
 	w.later()
 	w.setSecret("password", "password", "2")
 	w.awaitRestart("web", 1)
-	g.Eventually(entries).Should(Equal(count+1), "every shard is written again, as all workloads changed")
+	g.Eventually(w.entries).Should(Equal(count+1), "every shard is written again, as all workloads changed")
 	restored := &corev1.Secret{}
 	g.Eventually(func() error { return admin.Get(t.Context(), keyName, restored) }).WithTimeout(upkeepTimeout).Should(Succeed())
 	g.Expect(restored.Data).To(Equal(key.Data))
@@ -122,6 +115,15 @@ func TestTheLedgerIsShardedAndRestored(t *testing.T) {
 	c = w.startController(quick)
 	g.Expect(c.lines("leading")[0]).To(HaveKeyWithValue("ledgerEntries", BeEquivalentTo(count+1)))
 	w.expectRestarts("web", 1)
+}
+
+// entries counts what the ledger has on record.
+func (w *world) entries() int {
+	n := 0
+	for _, shard := range w.ledger(w.t.Context()) {
+		n += len(shard.Data)
+	}
+	return n
 }
 
 func sizeOf(shard *corev1.ConfigMap) int {

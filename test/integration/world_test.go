@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -68,6 +69,26 @@ func newWideWorld(t *testing.T) *world {
 	w.namespace, w.state = w.newNamespace("test"), w.newNamespace("state")
 	w.permit()
 	w.bindEverywhere()
+	return w
+}
+
+// newOwnWorld is newWorld in a cluster of the test's own, in which nobody has installed anything: for what concerns all of
+// a cluster.
+func newOwnWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	g := NewWithT(t)
+	own, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = own.Stop() })
+	w := &world{t: t, cluster: own, edits: map[string]int64{}}
+	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
+	w.namespace = w.newNamespace("test")
+	w.state = w.namespace
+	w.permit()
+	w.bindHere(w.state)
 	return w
 }
 
