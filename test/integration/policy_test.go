@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +228,23 @@ func TestReloadPolicyStatusIsBounded(t *testing.T) {
 }
 
 func text(length int) string { return strings.Repeat("x", length) }
+
+// The definition has what works and nothing else, and Flux leaves what looks like a variable of its own in it alone.
+func TestReloadPolicyDefinition(t *testing.T) {
+	g := NewWithT(t)
+	objects, err := harness.Objects(filepath.Join(root, "config", policyCRD))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).To(HaveLen(1))
+	g.Expect(objects[0].GetAnnotations()).To(HaveKeyWithValue("kustomize.toolkit.fluxcd.io/substitute", "disabled"))
+	versions, _, err := unstructured.NestedSlice(objects[0].Object, "spec", "versions")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(versions).To(HaveLen(1))
+	fields, _, err := unstructured.NestedMap(versions[0].(map[string]any), "schema", "openAPIV3Schema", "properties", "spec", "properties")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(slices.Sorted(maps.Keys(fields))).To(Equal([]string{
+		"interval", "mode", "namespaceSelector", "onAdoption", "optIn", "serviceAccountName", "settle", "sources", "strategy", "suspend", "workloads",
+	}))
+}
 
 func TestReloadPolicyColumns(t *testing.T) {
 	g := NewWithT(t)
