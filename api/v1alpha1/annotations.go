@@ -9,26 +9,32 @@ const (
 	SecretAutoAnnotation = "secret.reloader.stakater.com/auto"
 	// ConfigMapAutoAnnotation opts in for ConfigMaps.
 	ConfigMapAutoAnnotation = "configmap.reloader.stakater.com/auto"
+	// SecretProviderClassAutoAnnotation opts in for SecretProviderClasses of the secrets store's CSI driver.
+	SecretProviderClassAutoAnnotation = "secretproviderclass.reloader.stakater.com/auto"
 
 	// SecretReloadAnnotation on a workload or its pod template lists, separated by commas, the names of Secrets that restart
 	// it, also of some that its pods do not use. An item may be a regular expression, which has to match a whole name.
 	SecretReloadAnnotation = "secret.reloader.stakater.com/reload"
 	// ConfigMapReloadAnnotation lists ConfigMaps in the same way.
 	ConfigMapReloadAnnotation = "configmap.reloader.stakater.com/reload"
+	// SecretProviderClassReloadAnnotation lists SecretProviderClasses in the same way.
+	SecretProviderClassReloadAnnotation = "secretproviderclass.reloader.stakater.com/reload"
 
 	// SecretExcludeAnnotation on a workload or its pod template lists, separated by commas, the names of Secrets that never
 	// restart it.
 	SecretExcludeAnnotation = "secrets.exclude.reloader.stakater.com/reload"
 	// ConfigMapExcludeAnnotation lists ConfigMaps in the same way.
 	ConfigMapExcludeAnnotation = "configmaps.exclude.reloader.stakater.com/reload"
+	// SecretProviderClassExcludeAnnotation lists SecretProviderClasses in the same way.
+	SecretProviderClassExcludeAnnotation = "secretproviderclasses.exclude.reloader.stakater.com/reload"
 
 	// SearchAnnotation "true" on a workload or its pod template opts it in for those of its sources that carry
 	// MatchAnnotation "true".
 	SearchAnnotation = "reloader.stakater.com/search"
-	// MatchAnnotation "true" on a Secret or ConfigMap lets SearchAnnotation find it.
+	// MatchAnnotation "true" on a Secret, ConfigMap or SecretProviderClass lets SearchAnnotation find it.
 	MatchAnnotation = "reloader.stakater.com/match"
 
-	// IgnoreAnnotation "true" on a Secret or ConfigMap keeps it from restarting anything.
+	// IgnoreAnnotation "true" on a Secret, ConfigMap or SecretProviderClass keeps it from restarting anything.
 	IgnoreAnnotation = "reloader.stakater.com/ignore"
 
 	// PausePeriodAnnotation on a Deployment is how long restarts are put off, as time.ParseDuration reads it: what changes

@@ -173,15 +173,15 @@ type WorkloadSelector struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// SourceSelector matches Secrets and ConfigMaps, or keys of them. What is left out matches any; at least one field has to
-// be given.
+// SourceSelector matches Secrets, ConfigMaps and SecretProviderClasses, or keys of them: of a class, the objects that it has
+// mounted. What is left out matches any; at least one field has to be given.
 // +kubebuilder:validation:XValidation:rule="has(self.kind) || has(self.name) || has(self.selector) || has(self.keys)",message="at least one of kind, name, selector and keys must be given"
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.selector)",message="name and selector exclude each other"
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || has(self.kind)",message="name needs a kind"
 // +kubebuilder:validation:XValidation:rule="!has(self.selector) || has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0 || has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0",message="selector must not be empty"
 type SourceSelector struct {
 	// Kind of the source.
-	// +kubebuilder:validation:Enum=Secret;ConfigMap
+	// +kubebuilder:validation:Enum=Secret;ConfigMap;SecretProviderClass
 	// +optional
 	Kind string `json:"kind,omitempty"`
 

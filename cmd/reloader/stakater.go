@@ -109,7 +109,7 @@ func (s *stakater) bind(to *pflag.FlagSet) {
 
 	flags.Var(&s.webhook, "webhook-url", "The URL that is posted to instead of restarting a workload.")
 	flags.Var(&s.argoRollouts, "is-Argo-Rollouts", "Not supported yet.")
-	flags.BoolVar(&s.csiIntegration, "enable-csi-integration", false, "Not supported yet.")
+	flags.BoolVar(&s.csiIntegration, "enable-csi-integration", false, "Let SecretProviderClasses restart workloads, when the secrets store's CSI driver changes what it has mounted.")
 }
 
 // check names what cannot be done.
@@ -119,7 +119,6 @@ func (s *stakater) check() error {
 		set  bool
 	}{
 		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
-		{"--enable-csi-integration", s.csiIntegration},
 	} {
 		if unsupported.set {
 			return fmt.Errorf("%s is set, and not supported yet: it would have no effect", unsupported.flag)
@@ -171,6 +170,9 @@ func (s *stakater) strategyOf() plan.Strategy {
 func (s *stakater) settings() (selection.Settings, error) {
 	settings := s.selection
 	settings.AutoAll = s.autoAll
+	if s.csiIntegration {
+		settings.Kinds = append(slices.Clone(settings.Kinds), reference.SecretProviderClass)
+	}
 	keys := settings.Annotations
 	keys.TypedAuto[reference.ConfigMap], keys.TypedAuto[reference.Secret] = s.configMapAuto, s.secretAuto
 	keys.Named[reference.ConfigMap], keys.Named[reference.Secret] = s.configMap, s.secret

@@ -38,7 +38,7 @@ func TestStakaterFlags(t *testing.T) {
 		"--reload-on-delete", "true", "--sync-after-restart", "--reload-strategy=annotations", "--resources-to-ignore=configMaps",
 		"--ignored-workload-types=jobs,cronjobs", "--namespaces-to-ignore=kube-system", "--namespace-selector=a=b",
 		"--resource-label-selector=c=d", "--log-format=json", "--log-level=info", "--enable-ha", "--enable-pprof",
-		"--pprof-addr=:6060", "--is-Argo-Rollouts=false", "--enable-csi-integration=false", "--webhook-url=")
+		"--pprof-addr=:6060", "--is-Argo-Rollouts=false", "--enable-csi-integration", "--webhook-url=")
 }
 
 // Every flag that Stakater Reloader has is there, with the default that it has there: but for the strategy's, and for those
@@ -68,6 +68,18 @@ func TestStakaterDefaults(t *testing.T) {
 	} {
 		if flag := flags.Lookup(name); flag == nil || flag.DefValue != want {
 			t.Errorf("--%s: %+v, want default %q", name, flag, want)
+		}
+	}
+}
+
+func TestSecretProviderClasses(t *testing.T) {
+	for flag, want := range map[string]bool{"--enable-csi-integration": true, "--enable-csi-integration=false": false} {
+		settings := complete(t, flag, "--auto-annotation=a").Selection
+		if got := slices.Contains(settings.Kinds, reference.SecretProviderClass); got != want {
+			t.Errorf("%s: watched: %t, want %t", flag, got, want)
+		}
+		if got := settings.Annotations.TypedAuto[reference.SecretProviderClass]; got != "secretproviderclass.reloader.stakater.com/auto" {
+			t.Errorf("%s: %s", flag, got)
 		}
 	}
 }
@@ -102,7 +114,6 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 	}{
 		"webhook":            {[]string{"--webhook-url=s3cret"}, []string{"--webhook-url", "http://"}},
 		"rollouts":           {[]string{"--is-Argo-Rollouts=true"}, []string{"--is-Argo-Rollouts", "not supported yet"}},
-		"CSI":                {[]string{"--enable-csi-integration"}, []string{"--enable-csi-integration", "not supported yet"}},
 		"strategy":           {[]string{"--reload-strategy=magic"}, []string{"--reload-strategy", "magic", "annotations", "env-vars"}},
 		"format":             {[]string{"--log-format=xml"}, []string{"--log-format", "xml", "json"}},
 		"ignored sources":    {[]string{"--resources-to-ignore=pods"}, []string{"--resources-to-ignore", "pods"}},
@@ -177,8 +188,8 @@ func TestRenamedAnnotations(t *testing.T) {
 	keys := &want.Annotations
 	keys.Auto, keys.Search, keys.Match, keys.Ignore = "a", "f", "g", "h"
 	keys.PausePeriod, keys.PausedAt = "i", "j"
-	keys.TypedAuto = map[reference.Kind]string{reference.ConfigMap: "b", reference.Secret: "c"}
-	keys.Named = map[reference.Kind]string{reference.ConfigMap: "d", reference.Secret: "e"}
+	keys.TypedAuto[reference.ConfigMap], keys.TypedAuto[reference.Secret] = "b", "c"
+	keys.Named[reference.ConfigMap], keys.Named[reference.Secret] = "d", "e"
 	if diff := cmp.Diff(want, got.Selection); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -102,7 +102,7 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n int, kind string) {
 		values <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), kind)
 	}
-	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
+	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.SecretProviderClass} {
 		gauge(sourcesDescription(), t.watches.sources.Len(string(kind)), string(kind))
 	}
 	for _, kind := range workload.Kinds(t.watches.reloader.options.IgnoredKinds...) {
@@ -115,7 +115,7 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 }
 
 func sourcesDescription() *prometheus.Desc {
-	return prometheus.NewDesc("reloader_tracked_sources", "Secrets and ConfigMaps that are watched.", []string{"kind"}, nil)
+	return prometheus.NewDesc("reloader_tracked_sources", "Secrets, ConfigMaps and SecretProviderClasses that are watched.", []string{"kind"}, nil)
 }
 
 func workloadsDescription() *prometheus.Desc {

@@ -88,6 +88,7 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 }
 
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=list;watch
+// +kubebuilder:rbac:groups=secrets-store.csi.x-k8s.io,resources=secretproviderclasses;secretproviderclasspodstatuses,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch

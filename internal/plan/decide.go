@@ -149,12 +149,12 @@ func (d *decider) compare() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
 		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
-		if d.in.Policy.OnDelete && f.condition == missing && record.Present {
-			f.condition, f.event = vanished, Deleted
-		}
-		if d.in.Workload.hasRuns() && f.condition == appeared && d.onCreate() {
-			f.condition, f.event = changed, Created
-			f.record = ledger.Source{Present: true, Scope: use.Scope, Diverged: longAgo()}
+		if f.copied() {
+			if f.spreads && d.without(f) {
+				f.condition = same
+			}
+		} else {
+			d.comesAndGoes(&f)
 		}
 		d.findings = append(d.findings, f)
 	}
@@ -171,6 +171,17 @@ func (d *decider) takeDown() {
 		if f.differs() {
 			d.entry.Sources[f.use.Source] = f.record
 		}
+	}
+}
+
+// comesAndGoes makes a difference of a source that went away, or came, where the policy says so.
+func (d *decider) comesAndGoes(f *finding) {
+	switch {
+	case d.in.Policy.OnDelete && f.condition == missing && f.record.Present:
+		f.condition, f.event = vanished, Deleted
+	case d.in.Workload.hasRuns() && f.condition == appeared && d.onCreate():
+		f.condition, f.event = changed, Created
+		f.record = ledger.Source{Present: true, Scope: f.use.Scope, Diverged: longAgo()}
 	}
 }
 
@@ -199,7 +210,7 @@ func (d *decider) changes() []Change {
 		if !f.differs() {
 			continue
 		}
-		if d.onCreate() && f.record.Digest.IsZero() && f.seen.Changed.Equal(f.seen.Created) {
+		if d.onCreate() && f.record.Digest.IsZero() && f.seen.Changed.Equal(f.seen.Created) && !f.copied() {
 			f.event = Created // what pods have of it is not known, and it is as it was made
 		}
 		changes = append(changes, f.change())

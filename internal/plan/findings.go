@@ -40,6 +40,11 @@ type finding struct {
 	record ledger.Source
 	// shown is the digest of what the template shows of a source: of nothing if it is absent, zero if that is not known.
 	shown digest.Digest
+	// proof is what the record is to say of it: the same, but for a source of copies. Then it stands for all that pods hold,
+	// copies is how many kinds of that there are, and spreads is set if what is shown is no news.
+	proof   digest.Digest
+	copies  int
+	spreads bool
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
@@ -81,9 +86,13 @@ func compare(key digest.Key, leading time.Duration, use reference.Use, seen Sour
 	f := finding{use: use, seen: seen, record: record, event: Changed}
 	if seen.State != Unknown {
 		f.shown = key.Scoped(use.Source, use.Scope, seen.Content)
+		f.proof = f.shown
+	}
+	if f.copied() && seen.State == Present {
+		f.proof, f.copies = seen.held(key, f)
 	}
 	switch {
-	case seen.State == Unknown, recorded && leading < catchUp && older(seen, record):
+	case seen.State == Unknown, recorded && leading < catchUp && older(seen, record) && !f.copied():
 		f.condition = unseen
 	case seen.State == Absent:
 		f.condition = missing
@@ -91,6 +100,8 @@ func compare(key digest.Key, leading time.Duration, use reference.Use, seen Sour
 		f.condition = first
 	case !record.Present:
 		f.condition = appeared
+	case f.copied():
+		f.compareCopies()
 	default:
 		f.compareContent(key)
 	}
@@ -163,7 +174,7 @@ func entered(f finding) ledger.Source {
 	}
 	return ledger.Source{
 		Present: true, Scope: f.use.Scope,
-		Digest: f.shown,
+		Digest: f.proof,
 		Tags:   ledger.Tags(f.seen.Content, f.use.Scope),
 		UID:    f.seen.UID, ResourceVersion: f.seen.ResourceVersion, Immutable: f.seen.Immutable,
 		Changed: f.seen.Changed, NotAfter: f.seen.NotAfter,
@@ -200,7 +211,7 @@ func diverged(f finding) ledger.Source {
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
-	r.Written = r.Written && f.shown == r.Pending && len(f.turns) == 0
+	r.Written = r.Written && f.shown == r.Pending && (len(f.turns) == 0 || f.copied())
 	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
 	r.Pending, r.PendingChanged = f.shown, time.Time{}
 	if f.timed {

@@ -18,6 +18,8 @@ const (
 func changeTime(f finding) (time.Time, bool) {
 	seen, record := f.seen, f.record
 	switch {
+	case f.copied():
+		return time.Time{}, false // copies tell, one by one
 	case f.differs() && len(f.turns) == 0 && !record.PendingChanged.IsZero() && f.shown == record.Pending:
 		// It is the difference that was seen before. What was known of it is known still; other keys may have changed.
 		return record.PendingChanged, true
@@ -50,6 +52,9 @@ func (d *decider) fresh(pod Pod) bool {
 }
 
 func (d *decider) freshFor(pod Pod, f finding) bool {
+	if f.copied() {
+		return d.freshCopy(pod, f)
+	}
 	if f.record.Written && pod.Value == d.entry.Value {
 		return true
 	}
@@ -111,6 +116,8 @@ func (d *decider) mayBeStale(f finding) bool {
 	switch {
 	case f.seen.State != Present, d.in.Workload.hasRuns(): // what ran before is nobody's wish to run again
 		return false
+	case f.copied():
+		return d.mayHoldStale(f)
 	case d.onCreate() && f.seen.Created.Sub(oldest) > grain:
 		return true
 	case d.in.Policy.OnAdoption == BaselineOnly, d.in.Policy.Tell:

@@ -133,7 +133,7 @@ const (
 	Inexact
 )
 
-// Source is what is observed of a Secret or ConfigMap: digests, never data.
+// Source is what is observed of a source: digests, never data.
 type Source struct {
 	State           State
 	UID             types.UID
@@ -155,6 +155,10 @@ type Source struct {
 	Live bool
 	// Turns are the changes of content that this process saw, oldest first. The oldest are merged.
 	Turns []Turn
+	// Copies are what pods hold of it, by their names, if each has a copy. Then Content is that of the copy that was made or
+	// changed last, Changed is when one was last changed in place, and Turns are such changes. It is never Live: whose pods they
+	// are has to be asked for.
+	Copies map[string]Copy
 }
 
 // Turn is a change of a source's content, as it was seen. With the resourceVersion of a record it tells that content was
@@ -259,6 +263,7 @@ type Run struct {
 // Pod is an active pod of a workload.
 type Pod struct {
 	Name    string
+	UID     types.UID
 	Created time.Time
 	// Current is true if the pod belongs to the workload's present revision.
 	Current bool

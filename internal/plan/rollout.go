@@ -26,7 +26,7 @@ func (d *decider) freshAlready() *Decision {
 	if again := d.unsettled(); again != nil {
 		return again
 	}
-	return d.judgePods(written)
+	return d.judgePods(written && !d.overtaken())
 }
 
 // judgePods decides by the pods where they do. Written is whether the template carries the value for the present content.
@@ -58,7 +58,7 @@ func (d *decider) underWay() *Decision {
 
 // through records that all pods are fresh: by our doing, since nothing had to be done, or by somebody else's.
 func (d *decider) through(written bool) *Decision {
-	others := !written && slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == changed })
+	others := !written && slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == changed && !f.copied() })
 	d.prove()
 	decision := Decision{Verdict: InSync, Message: "pods run with the present content", Entry: d.entry}
 	if others {

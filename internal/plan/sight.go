@@ -50,7 +50,7 @@ func (d *decider) judge(suspects []int) *Decision {
 	}
 	for _, i := range suspects {
 		f := &d.findings[i]
-		if !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return d.certainlyStale(p, *f) }) {
+		if !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return d.staleAtSight(p, *f) }) {
 			d.enter(*f, false)
 			continue
 		}

@@ -61,6 +61,11 @@ func (c *collector) volume(v *corev1.Volume, mounts []corev1.VolumeMount) {
 	if m := v.ConfigMap; m != nil {
 		c.add(ConfigMap, m.Name, visible(m.Items, mounts), m.Optional)
 	}
+	if d := v.CSI; d != nil && d.Driver == secretsStore {
+		// That no pod has mounted anything of it yet holds nothing up: pods do not start without what they mount.
+		optional := true
+		c.add(SecretProviderClass, d.VolumeAttributes[classAttribute], Scope{All: true}, &optional)
+	}
 	if v.Projected == nil {
 		return
 	}

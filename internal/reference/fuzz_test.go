@@ -23,6 +23,9 @@ func FuzzOf(f *testing.F) {
 		`{"containers":[{"env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"s","key":"k","optional":true}}},{"name":"B"},
 		  {"name":"C","valueFrom":{"configMapKeyRef":{"name":"m","key":""}}}]},
 		  {"envFrom":[{"secretRef":{"name":"s"}},{"configMapRef":{"name":""}},{}]}]}`,
+		`{"volumes":[{"name":"v","csi":{"driver":"secrets-store.csi.k8s.io","volumeAttributes":{"secretProviderClass":"c"}}},
+		  {"name":"w","csi":{"driver":"secrets-store.csi.k8s.io"}}],
+		  "containers":[{"volumeMounts":[{"name":"v","subPath":"x"},{"name":"w"}]}]}`,
 		`{"volumes":[{"name":""}],"containers":[{"volumeMounts":[{"name":""}]},{"envFrom":[{"secretRef":{"name":"s","optional":false}}]}]}`,
 	} {
 		f.Add([]byte(seed))
@@ -57,7 +60,10 @@ func check(t *testing.T, uses []reference.Use) {
 		if u.Source.Namespace != namespace || u.Source.Name == "" {
 			t.Errorf("names no source of the namespace: %+v", u.Source)
 		}
-		if u.Source.Kind != reference.Secret && u.Source.Kind != reference.ConfigMap {
+		if u.Source.Kind.Copied() && (!u.Scope.All || !u.Optional) {
+			t.Errorf("%s: a class counts as a whole, and holds nothing up: %+v", u.Source, u)
+		}
+		if u.Source.Kind != reference.Secret && u.Source.Kind != reference.ConfigMap && u.Source.Kind != reference.SecretProviderClass {
 			t.Errorf("no kind of source: %q", u.Source.Kind)
 		}
 		if u.Scope.All != (len(u.Scope.Keys) == 0) {

@@ -1,5 +1,5 @@
-// Package reference says which Secrets and ConfigMaps, and which keys of them, the pods of a template use. It is pure:
-// a function of the template alone.
+// Package reference says which Secrets and ConfigMaps, and which keys of them, and which SecretProviderClasses the pods of a
+// template use. It is pure: a function of the template alone.
 package reference
 
 import (
@@ -17,9 +17,21 @@ type Kind string
 const (
 	Secret    Kind = "Secret"
 	ConfigMap Kind = "ConfigMap"
+	// SecretProviderClass says which objects of an external store a driver mounts. It holds none of them: each pod has a copy.
+	SecretProviderClass Kind = "SecretProviderClass"
 )
 
-// Source names one Secret or ConfigMap. It is comparable and serves as a key.
+// Copied reports whether each pod holds a copy of a source of this kind, which is changed in place, pod by pod. Otherwise
+// there is one object that all of them read.
+func (k Kind) Copied() bool { return k == SecretProviderClass }
+
+// secretsStore is the driver whose volumes name a SecretProviderClass, by an attribute.
+const (
+	secretsStore   = "secrets-store.csi.k8s.io"
+	classAttribute = "secretProviderClass"
+)
+
+// Source names one Secret, ConfigMap or SecretProviderClass. It is comparable and serves as a key.
 type Source struct {
 	Kind      Kind
 	Namespace string
@@ -47,8 +59,8 @@ type Use struct {
 }
 
 // Of returns what pods of this template in this namespace use, sorted by source, each source once. It looks at
-// containers and init containers: at env, envFrom and the secret, configMap and projected volumes they mount. A volume
-// that no container mounts shows nothing to anybody and does not count.
+// containers and init containers: at env, envFrom and the secret, configMap and projected volumes they mount, and at those
+// that the secrets store's driver mounts for them. A volume that no container mounts shows nothing to anybody and does not count.
 func Of(namespace string, spec *corev1.PodSpec) []Use {
 	c := collector{namespace: namespace, uses: map[Source]Use{}}
 	mounts, mounter := map[string][]corev1.VolumeMount{}, map[string]string{}

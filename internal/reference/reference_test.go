@@ -49,6 +49,17 @@ func configMapVolume(name string, items ...corev1.KeyToPath) corev1.VolumeSource
 	return corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: object(name), Items: items}}
 }
 
+func class(name string) reference.Source {
+	return reference.Source{Kind: reference.SecretProviderClass, Namespace: namespace, Name: name}
+}
+
+func classVolume(driver, name string) corev1.VolumeSource {
+	return corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+		Driver: driver, VolumeAttributes: map[string]string{"secretProviderClass": name},
+		NodePublishSecretRef: &corev1.LocalObjectReference{Name: "credentials"},
+	}}
+}
+
 func projected(sources ...corev1.VolumeProjection) corev1.VolumeSource {
 	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources}}
 }
@@ -136,6 +147,18 @@ func TestOfVolumes(t *testing.T) {
 		name: "items", reason: "items are all that a volume shows; keys are sorted and named once",
 		spec: mounted(secretVolume("tls", items("tls.key", "b", "tls.crt", "a", "tls.crt", "c")...), corev1.VolumeMount{}),
 		want: one(secret("tls"), reference.Keys("tls.crt", "tls.key"), false),
+	}, {
+		name: "class", reason: "the driver mounts what the class says; pods do not start without it, so that nothing waits for it",
+		spec: mounted(classVolume("secrets-store.csi.k8s.io", "vault"), corev1.VolumeMount{}), want: one(class("vault"), all, true),
+	}, {
+		name: "class, one file", reason: "files have other names than the objects whose versions are known",
+		spec: mounted(classVolume("secrets-store.csi.k8s.io", "vault"), corev1.VolumeMount{SubPath: "password"}), want: one(class("vault"), all, true),
+	}, {
+		name: "class of another driver", reason: "an attribute means what its driver says",
+		spec: mounted(classVolume("other.csi.k8s.io", "vault"), corev1.VolumeMount{}), want: nil,
+	}, {
+		name: "class that is not mounted", reason: "what no container mounts shows nothing to anybody",
+		spec: mounted(classVolume("secrets-store.csi.k8s.io", "vault")), want: nil,
 	}, {
 		name: "no mount", reason: "what no container mounts shows nothing to anybody",
 		spec: mounted(secretVolume("tls")), want: nil,

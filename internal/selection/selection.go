@@ -56,13 +56,16 @@ func Defaults() Settings {
 			Auto: v1alpha1.AutoAnnotation,
 			TypedAuto: map[reference.Kind]string{
 				reference.Secret: v1alpha1.SecretAutoAnnotation, reference.ConfigMap: v1alpha1.ConfigMapAutoAnnotation,
+				reference.SecretProviderClass: v1alpha1.SecretProviderClassAutoAnnotation,
 			},
 			Search: v1alpha1.SearchAnnotation, Match: v1alpha1.MatchAnnotation, Ignore: v1alpha1.IgnoreAnnotation,
 			Named: map[reference.Kind]string{
 				reference.Secret: v1alpha1.SecretReloadAnnotation, reference.ConfigMap: v1alpha1.ConfigMapReloadAnnotation,
+				reference.SecretProviderClass: v1alpha1.SecretProviderClassReloadAnnotation,
 			},
 			Exclude: map[reference.Kind]string{
 				reference.Secret: v1alpha1.SecretExcludeAnnotation, reference.ConfigMap: v1alpha1.ConfigMapExcludeAnnotation,
+				reference.SecretProviderClass: v1alpha1.SecretProviderClassExcludeAnnotation,
 			},
 			PausePeriod: v1alpha1.PausePeriodAnnotation, PausedAt: v1alpha1.PausedAtAnnotation,
 		},
@@ -126,7 +129,7 @@ func (r Rules) Select(namespace string, uses []reference.Use, sources Sources) R
 	for _, use := range uses {
 		rules := r.byKind[use.Source.Kind]
 		if named, found := selected[use.Source]; found {
-			named.Optional = use.Optional
+			named.Optional, named.Container = use.Optional, use.Container
 			selected[use.Source] = named
 			continue
 		}

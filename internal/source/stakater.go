@@ -20,6 +20,9 @@ import (
 // StakaterHash reads a source from the API server and returns what Stakater Reloader writes to the templates of those that
 // it restarts for the present content; empty if there is no such source. Nothing of the data is kept.
 func (s *Store) StakaterHash(ctx context.Context, source reference.Source) (string, error) {
+	if source.Kind.Copied() {
+		return s.stakaterHashOfCopies(ctx, source)
+	}
 	var resource string
 	var list runtime.Object
 	switch source.Kind {
@@ -46,6 +49,40 @@ func (s *Store) StakaterHash(ctx context.Context, source reference.Source) (stri
 		for i := range l.Items {
 			return stakaterHash(l.Items[i].Data, l.Items[i].BinaryData), nil
 		}
+	}
+	return "", nil
+}
+
+// stakaterHashOfCopies is that of what the driver wrote last of a class; empty if it has not written anything.
+func (s *Store) stakaterHashOfCopies(ctx context.Context, source reference.Source) (string, error) {
+	scheme := csiScheme()
+	client, err := s.options.Optional(csiVersion().WithKind(podStatusKind), scheme)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", source, err)
+	}
+	list := &podStatusList{}
+	err = client.Get().Namespace(source.Namespace).Resource(podStatusResource).
+		VersionedParams(&metav1.ListOptions{}, runtime.NewParameterCodec(scheme)).Do(ctx).Into(list)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", source, err)
+	}
+	of, found := &class{held: map[string]*mounted{}}, map[string]string{}
+	keep := keepMounted(s.options.Key)
+	for i := range list.Items {
+		status := &list.Items[i]
+		m, ok := keep(status).(*mounted)
+		if !ok || m.source != source {
+			continue
+		}
+		of.put(m)
+		entries := map[string]string{"SecretProviderClassName": source.Name}
+		for _, object := range status.Status.Objects {
+			entries[object.ID] = object.Version
+		}
+		found[m.name] = stakaterHash(entries, nil)
+	}
+	if newest := of.newest(); newest != nil {
+		return found[newest.name], nil
 	}
 	return "", nil
 }

@@ -1,19 +1,22 @@
-// Package source watches Secrets and ConfigMaps and holds them as digests: which content a source has now, since when,
-// and how good the evidence for that time is. No data is kept.
+// Package source watches Secrets, ConfigMaps and what pods hold of SecretProviderClasses, and holds them as digests: which
+// content a source has now, since when, and how good the evidence for that time is. No data is kept.
 package source
 
 import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -45,7 +48,10 @@ type Options struct {
 	// Client talks to the core API group.
 	Client rest.Interface
 	Codec  runtime.ParameterCodec
-	Key    digest.Key
+	// Optional makes a client for watches of a kind that the scheme knows, and that need not be installed. It is asked for
+	// kinds of Selection only.
+	Optional func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
+	Key      digest.Key
 	// Selection says which kinds are watched, and by which annotations sources are marked.
 	Selection selection.Settings
 	// Labels select the sources that count. The others are watched all the same: by what a narrower watch tells, one that
@@ -67,6 +73,8 @@ type Options struct {
 type Store struct {
 	watch.Group
 	options Options
+	// copies are nil unless SecretProviderClasses are watched.
+	copies *copies
 
 	mu     sync.RWMutex
 	states map[reference.Source]plan.Source
@@ -86,13 +94,19 @@ func New(options Options) (*Store, error) {
 		}},
 	}
 	for _, kind := range options.Selection.Kinds {
+		if kind == reference.SecretProviderClass {
+			if err := s.watchClasses(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		resource, watched := resources[kind]
 		if !watched {
 			return nil, fmt.Errorf("preparing sources: %w: %s", ErrKind, kind)
 		}
 		resource.Client, resource.Codec = options.Client, options.Codec
 		resource.Keep = keep(options.Key, options.Selection.Annotations, options.Labels)
-		resource.Indexers = cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
+		resource.Indexers = byNamespace()
 		informers, err := watch.New(options.Log, options.Scope, resource, s)
 		if err != nil {
 			return nil, fmt.Errorf("preparing sources: %w", err)
@@ -102,8 +116,28 @@ func New(options Options) (*Store, error) {
 	return s, nil
 }
 
+func byNamespace() cache.Indexers {
+	return cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
+}
+
+// Refused is the number of watches that the API server forbids. What it does not serve is none: it need not be installed.
+func (s *Store) Refused() int {
+	n := 0
+	for _, informers := range s.Group {
+		for _, err := range informers.Refusals() {
+			if !apierrors.IsNotFound(err) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Get returns what is observed of a source now.
 func (s *Store) Get(source reference.Source) plan.Source {
+	if source.Kind.Copied() {
+		return s.observe(source)
+	}
 	s.mu.RLock()
 	observed, found := s.states[source]
 	gone := s.gone[source]
@@ -159,6 +193,11 @@ func (s *Store) Names(kind reference.Kind, namespace string) []string {
 		if o, ok := kept.(*object); ok {
 			names = append(names, o.source.Name)
 		}
+	}
+	if kind.Copied() && s.copies != nil {
+		names = append(names, s.copies.names(namespace)...)
+		slices.Sort(names)
+		names = slices.Compact(names)
 	}
 	return names
 }

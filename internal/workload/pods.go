@@ -114,7 +114,7 @@ func active(pod *corev1.Pod) bool {
 
 func observePod(pod *corev1.Pod, current bool) plan.Pod {
 	observed := plan.Pod{
-		Name: pod.Name, Created: pod.CreationTimestamp.UTC(), Current: current,
+		Name: pod.Name, UID: pod.UID, Created: pod.CreationTimestamp.UTC(), Current: current,
 		Value: pod.Annotations[v1alpha1.ConfigDigestAnnotation],
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

@@ -17,7 +17,7 @@ func stakaterHashes(namespace string, template *corev1.PodTemplateSpec, uses []r
 	hashes := map[reference.Source]string{}
 	var last struct{ Type, Name, Namespace, Hash string }
 	if json.Unmarshal([]byte(template.Annotations[v1alpha1.LastReloadedFromAnnotation]), &last) == nil && last.Namespace == namespace {
-		for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
+		for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.SecretProviderClass} {
 			if strings.EqualFold(last.Type, string(kind)) {
 				note(hashes, reference.Source{Kind: kind, Namespace: namespace, Name: last.Name}, last.Hash)
 			}

@@ -18,7 +18,7 @@ import (
 func TestRolesAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	objects := render(t, "reloader", "")
+	objects := render(t, "reloader", "reloader: {enableCSIIntegration: true}") // with all that is optional
 	for file, role := range map[string][2]string{
 		"role.yaml":                 {"ClusterRole", "reloader"},
 		"state_role.yaml":           {"Role", "reloader-state"},
@@ -73,6 +73,17 @@ func TestIgnoredKindsNeedNoRights(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(resources(rules(t, find(t, objects, "ClusterRole", "reloader")))).NotTo(Or(ContainElement("secrets"), ContainElement("configmaps")))
 	g.Expect(resources(rules(t, find(t, objects, "Role", "reloader-state")))).To(ContainElements("secrets", "configmaps"))
+}
+
+// What is not asked for needs no right.
+func TestOptionalKindsNeedNoRights(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]bool{"": false, "reloader: {enableCSIIntegration: true}": true} {
+		granted := resources(rules(t, find(t, render(t, "reloader", values), "ClusterRole", "reloader")))
+		for _, resource := range []string{"secretproviderclasses", "secretproviderclasspodstatuses"} {
+			NewWithT(t).Expect(slices.Contains(granted, resource)).To(Equal(want), resource+" with "+values)
+		}
+	}
 }
 
 // Two releases of one name do not take each other's roles away.

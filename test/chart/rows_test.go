@@ -64,7 +64,7 @@ func behaviour() []row {
 		{key: "reloader.enableHA", value: "true", more: "podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey = kubernetes.io/hostname"},
 		{key: "reloader.enablePProf", value: "true", more: "= --enable-pprof=true"},
 		{key: "reloader.pprofAddr", value: "':6061'", with: "reloader: {enablePProf: true}", more: "= --pprof-addr=:6061"},
-		{key: "reloader.enableCSIIntegration", value: "true", refused: "reloader.enableCSIIntegration is set, and not supported yet"},
+		{key: "reloader.enableCSIIntegration", value: "true", more: "= --enable-csi-integration=true"},
 		{key: "reloader.webhookUrl", value: "http://example.test", more: "= --webhook-url=http://example.test"},
 		{key: "reloader.readOnlyRootFileSystem", value: "false", less: "containers[0].securityContext.readOnlyRootFilesystem = true"},
 		{key: "reloader.enableMetricsByNamespace", value: "true", more: ".name = METRICS_COUNT_BY_NAMESPACE"},

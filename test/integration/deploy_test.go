@@ -127,6 +127,7 @@ func newInstallation(t *testing.T) *world {
 		NotTo(ContainSubstring("Warning"), "the restricted standard, or an API that is deprecated")
 	w.expectRestricted()
 	w.loadImages()
+	w.installCSI()
 	kubectl("apply", "-k", w.overlay())
 	w.awaitInstalled()
 	w.expectMemoryLimit()
@@ -164,7 +165,7 @@ func (w *world) manager() *appsv1.Deployment {
 
 // overlay adds to config/default what the test's cluster is short of: its real node is tainted, and there is no
 // kube-proxy, so that pods reach the API server through a forwarder of the test. The API server's certificate is for
-// localhost.
+// localhost. All that is optional is on.
 func (w *world) overlay() string {
 	w.t.Helper()
 	g := NewWithT(w.t)
@@ -200,6 +201,9 @@ patches:
                 env:
                   - {name: KUBERNETES_SERVICE_HOST, value: localhost}
                   - {name: KUBERNETES_SERVICE_PORT, value: "%d"}
+  - target: {kind: Deployment, name: reloader}
+    patch: |
+      - {op: add, path: /spec/template/spec/containers/0/args/-, value: --enable-csi-integration}
 `
 
 // awaitInstalled waits until the controller's Deployment is through with its rollout, which its probes decide.

@@ -3,8 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -13,8 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // fluxKind is a kind of Flux objects that apply others. Their controllers do not run here: tests say what these would.
@@ -47,25 +47,33 @@ func newFluxWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) fluxDefinitions() []*unstructured.Unstructured {
+// definitions reads a file of testdata.
+func (w *world) definitions(file string) []*unstructured.Unstructured {
 	w.t.Helper()
-	g := NewWithT(w.t)
-	text, err := os.ReadFile("testdata/flux-crds.yaml")
-	g.Expect(err).NotTo(HaveOccurred())
-	var definitions []*unstructured.Unstructured
-	for part := range strings.SplitSeq(string(text), "---\n") {
-		definition := &unstructured.Unstructured{}
-		g.Expect(yaml.Unmarshal([]byte(part), &definition.Object)).To(Succeed())
-		definitions = append(definitions, definition)
-	}
+	definitions, err := harness.Objects(filepath.Join("testdata", file))
+	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
 	return definitions
 }
+
+// undefine takes kinds away, with all objects.
+func (w *world) undefine(file string) {
+	w.t.Helper()
+	g := NewWithT(w.t)
+	for _, definition := range w.definitions(file) {
+		g.Expect(w.admin.Delete(w.t.Context(), definition)).To(Succeed())
+		g.Eventually(func() bool {
+			return apierrors.IsNotFound(w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(definition), definition))
+		}).Should(BeTrue())
+	}
+}
+
+const fluxCRDs = "flux-crds.yaml"
 
 // installFlux makes the kinds known, and waits until objects of each can be listed.
 func (w *world) installFlux() {
 	w.t.Helper()
 	g := NewWithT(w.t)
-	for _, definition := range w.fluxDefinitions() {
+	for _, definition := range w.definitions(fluxCRDs) {
 		g.Expect(w.admin.Create(context.Background(), definition)).To(Succeed())
 	}
 	for _, kind := range []fluxKind{kustomizationKind(), helmReleaseKind(), resourceSetKind()} {
@@ -78,13 +86,7 @@ func (w *world) installFlux() {
 // uninstallFlux takes the kinds away, with all objects.
 func (w *world) uninstallFlux() {
 	w.t.Helper()
-	g := NewWithT(w.t)
-	for _, definition := range w.fluxDefinitions() {
-		g.Expect(w.admin.Delete(w.t.Context(), definition)).To(Succeed())
-		g.Eventually(func() bool {
-			return apierrors.IsNotFound(w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(definition), definition))
-		}).Should(BeTrue())
-	}
+	w.undefine(fluxCRDs)
 }
 
 // fluxObject is a Flux object of the test's namespace that its controller is through with.

@@ -40,6 +40,7 @@
   "sync-after-restart" $r.syncAfterRestart
   "no-cross-namespace-refs" $r.noCrossNamespaceRefs
   "enable-pprof" $r.enablePProf
+  "enable-csi-integration" $r.enableCSIIntegration
 }}
 {{- if $set }}
 - --{{ $flag }}=true

@@ -4,7 +4,6 @@
 {{- $notYet := list -}}
 {{- range $key, $set := dict
   "isArgoRollouts" $r.isArgoRollouts
-  "enableCSIIntegration" $r.enableCSIIntegration
 -}}
 {{- if $set }}{{- $notYet = append $notYet (printf "reloader.%s" $key) -}}{{- end -}}
 {{- end -}}

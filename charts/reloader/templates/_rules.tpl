@@ -6,6 +6,7 @@ from the code, without what the values leave out. Namespaces themselves are look
 {{- if $r.ignoreSecrets -}}{{- $without = append $without "secrets" -}}{{- end -}}
 {{- if $r.ignoreConfigMaps -}}{{- $without = append $without "configmaps" -}}{{- end -}}
 {{- if not $r.watchGlobally -}}{{- $without = append $without "namespaces" -}}{{- end -}}
+{{- if not $r.enableCSIIntegration -}}{{- $without = concat $without (list "secretproviderclasses" "secretproviderclasspodstatuses") -}}{{- end -}}
 {{- $rules := list -}}
 {{- range (.Files.Get "files/role.yaml" | fromYaml).rules -}}
 {{- $resources := list -}}
