@@ -27,6 +27,9 @@ func Decide(in Input) Decision {
 		return Decision{Verdict: NotSelected, Entry: in.Entry, Message: "no annotation asks for restarts",
 			Write: Write{Mark: in.Pause.unmark(in.Workload, in.Entry)}}
 	}
+	if in.Workload.Unseen != "" {
+		return Decision{Verdict: Waiting, Entry: in.Entry, Message: in.Workload.Unseen}
+	}
 	token, problems := token(in.Workload)
 	pause, invalid := in.Pause.period(in.Workload)
 	problems = append(problems, invalid...)

@@ -22,7 +22,7 @@ func (d *decider) settled() *Decision {
 // gates are the other reasons to restart later (rule 7), in their order. Some are none for who asks for a restart.
 func (d *decider) gates() *Decision {
 	var decision Decision
-	w, asked := d.in.Workload, d.request != ""
+	asked := d.request != ""
 	switch {
 	case !asked && throttled(d.entry, d.now) > 0:
 		decision = d.pending(Throttled, "restarted often: waiting", throttled(d.entry, d.now))
@@ -30,10 +30,26 @@ func (d *decider) gates() *Decision {
 		return d.spread()
 	case d.in.Unpersisted, d.adopted:
 		decision = d.pending(Throttled, "waiting for the record of the last restart to be stored", lookAgain)
+	default:
+		return d.untouchable(asked)
+	}
+	return &decision
+}
+
+// untouchable reports a rollout that is waited for, or that is held so that its template is not to be written. Who asks for
+// a restart does not wait for one that is under way.
+func (d *decider) untouchable(asked bool) *Decision {
+	var decision Decision
+	w := d.in.Workload
+	switch {
 	case !asked && d.ours() && d.rolling():
 		decision = d.pending(Restarting, "waiting for the last restart's rollout", d.untilStalled())
+	case !asked && w.Barred && d.rolling():
+		decision = d.pending(Restarting, "waiting for the rollout that is under way", d.untilStalled())
 	case w.Held == HeldPaused, w.Held != "" && w.hasRuns():
 		decision = d.pending(Paused, fmt.Sprintf("not restarted: %s is true", w.Held), 0)
+	case w.Held != "" && w.Barred:
+		decision = d.pending(Paused, "not restarted: "+w.Held, 0)
 	default:
 		return nil
 	}

@@ -47,8 +47,16 @@ type Workload struct {
 	Manager string
 	Applied time.Time
 
+	// TemplateOf is the object that has the pod template, where that is another than the workload; nil if it is the
+	// workload's own. Both are one then: Generation counts the changes of either, and Owners apply either.
+	TemplateOf *Object
+	// Unseen says why the pod template is not known, so that nothing can be said of what pods use; empty if it is.
+	Unseen string
+
 	// Restarts is how a restart gives the workload new pods.
 	Restarts Way
+	// RestartAt is the time that pods have to be younger than; only with ByAge, zero for none.
+	RestartAt time.Time
 	// Alone is true if no run may begin while another is active; only with ByRun.
 	Alone bool
 
@@ -60,6 +68,9 @@ type Workload struct {
 	Rolling bool
 	// Held says why a new template would not be rolled out, "spec.paused"; empty if it would.
 	Held string
+	// Barred is whether no template may be written while a rollout is held or under way: it would begin anew what goes in
+	// steps, or take up again what somebody has ended, or nothing would ever roll it out.
+	Barred bool
 	// Progress changes whenever the rollout moves.
 	Progress string
 }
@@ -75,10 +86,21 @@ const (
 	ByRun
 	// ByReplacement makes the workload again, as a Job has to be: it is its own run.
 	ByReplacement
+	// ByAge has the pods replaced that are older than a time, under the template that they have, as an Argo Rollout does.
+	// Pods carry the value that was written with the time, once they are younger.
+	ByAge
 )
 
 // hasRuns reports whether the workload starts pods to an end, instead of keeping them.
-func (w Workload) hasRuns() bool { return w.Restarts != ByRollout }
+func (w Workload) hasRuns() bool { return w.Restarts == ByRun || w.Restarts == ByReplacement }
+
+// Object is one version of an object beside the workload.
+type Object struct {
+	ledger.Workload
+	UID             types.UID
+	ResourceVersion string
+	Generation      int64
+}
 
 // Owner names a Flux object that applies others.
 type Owner struct {

@@ -31,6 +31,9 @@ type Write struct {
 	ReloadedFrom string
 	// Variables are set in containers, or taken away; only with EnvVars.
 	Variables []Variable
+	// RestartAt is the time that pods have to be younger than, in whole seconds; only with ByAge, where it takes the place
+	// of all that a template would have.
+	RestartAt time.Time
 	// Mark is what to do about an annotation of the workload itself; nil for nothing. It is the one part that may be there
 	// without a restart.
 	Mark *Mark
@@ -54,6 +57,10 @@ type Variable struct {
 // write is what the restart for the differences writes.
 func (d *decider) write() Write {
 	w := Write{Value: d.value()}
+	if d.in.Workload.Restarts == ByAge {
+		w.RestartAt = d.restartAt()
+		return w
+	}
 	var last *finding
 	for i := range d.findings {
 		f := &d.findings[i]
@@ -89,6 +96,21 @@ func (d *decider) value() string {
 		}
 	}
 	return values[len(values)-1]
+}
+
+// restartAt is the time from which on pods are fresh: not yet over by this clock, and clearly after the changes by the API
+// server's. It is another than the last one, which may be through.
+func (d *decider) restartAt() time.Time {
+	at := d.now.Truncate(time.Second).Add(time.Second)
+	for _, f := range d.findings {
+		if f.differs() {
+			at = latest(at, f.seen.Changed.Add(2*grain))
+		}
+	}
+	if at.Equal(d.in.Workload.RestartAt) {
+		at = at.Add(time.Second)
+	}
+	return at.UTC()
 }
 
 // reloadedFrom describes a source in the form in which Stakater Reloader does. The hash is keyed, and the time that of the
