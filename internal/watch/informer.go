@@ -86,7 +86,7 @@ func (i *informer) list(ctx context.Context, options metav1.ListOptions) (list r
 	again := wait.Backoff{Duration: absentFirst, Cap: absentMost, Factor: 2, Jitter: absentJitter, Steps: absentSteps}
 	ended := again.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		list, err = i.ask(ctx, options)
-		return !apierrors.IsNotFound(err), nil
+		return !apierrors.IsNotFound(err) && !i.away(err), nil
 	})
 	if ended != nil {
 		return nil, fmt.Errorf("waiting for %s to be served: %w", i.resource.Name, ended)
@@ -97,6 +97,7 @@ func (i *informer) list(ctx context.Context, options metav1.ListOptions) (list r
 func (i *informer) ask(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
+	err = i.forbiddenOrAbsent(ctx, err)
 	i.answered(err)
 	if err == nil {
 		if accessor, err := meta.ListAccessor(list); err == nil {
@@ -111,6 +112,7 @@ func (i *informer) watch(ctx context.Context, options metav1.ListOptions) (watch
 	options.Watch = true
 	events, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Watch(ctx)
+	err = i.forbiddenOrAbsent(ctx, err)
 	i.answered(err)
 	if err != nil || options.SendInitialEvents == nil || !*options.SendInitialEvents {
 		return events, err
@@ -176,10 +178,36 @@ func (i *informer) origin(kept any) Origin {
 	return Watched
 }
 
+// forbiddenOrAbsent is the API server's answer, but that an optional resource is absent where it is forbidden and its API
+// is not served: who may do what is asked first, and nobody needs rights on what is not there. Everybody may ask which APIs
+// are served.
+func (i *informer) forbiddenOrAbsent(ctx context.Context, err error) error {
+	if !i.resource.Optional || !apierrors.IsForbidden(err) {
+		return err
+	}
+	served := i.resource.Client.Get().AbsPath("/apis", i.resource.Client.APIVersion().String()).Do(ctx).Error()
+	if apierrors.IsNotFound(served) {
+		return served
+	}
+	return err
+}
+
+// away reports whether an optional resource cannot be known for now: the server which serves it is away, or whatever else
+// is in the way of its first list.
+func (i *informer) away(err error) bool {
+	if err == nil || !i.resource.Optional || errors.Is(err, context.Canceled) {
+		return false
+	}
+	return apierrors.IsServiceUnavailable(err) || !i.handled.HasSynced()
+}
+
+// absent reports whether nothing of an optional resource exists, since its API is not served.
+func (i *informer) absent() bool { return i.resource.Optional && apierrors.IsNotFound(i.refusal()) }
+
 // answered notes whether the API server lets us see the resource. Errors of another kind change nothing: they pass, and
 // what is kept stays the best there is.
 func (i *informer) answered(err error) {
-	refuses := apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err)
+	refuses := apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) || i.away(err)
 	if err != nil && !refuses {
 		return
 	}
@@ -200,6 +228,8 @@ func (i *informer) say(err error) {
 	case i.resource.Served != nil && (absent || apierrors.IsNotFound(i.refused)): // somebody is told
 	case absent:
 		i.log.Info("the API server does not serve the resource; trying again until it does")
+	case err != nil && i.away(err) && !apierrors.IsForbidden(err):
+		i.log.Info("the resource cannot be listed for now; trying again until it can", "reason", err.Error())
 	case err != nil:
 		i.log.Error(err, "the API server refuses the watch; trying again until it does not", i.resource.whileRefused()...)
 	case i.refused != nil:

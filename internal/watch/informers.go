@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -33,6 +34,10 @@ type Resource struct {
 	Served func(served bool)
 	// WhileRefused says, for the log, what is so while the API server refuses the watch; empty if that needs no words.
 	WhileRefused string
+	// Optional resources hold up nothing. Where their API is not served, they do not exist, also if the API server forbids
+	// to watch them before it says so. While the server that serves them is away, or whatever is in the way of their first
+	// list, they are not known.
+	Optional bool
 	// Indexers find kept objects.
 	Indexers cache.Indexers
 }
@@ -112,11 +117,21 @@ func (i *Informers) Get(namespace, name string) (object any, exists, known bool)
 		return nil, false, true
 	}
 	if !informer.current() {
-		return nil, false, false
+		return nil, false, informer.absent()
 	}
 	key := cache.NewObjectName(namespace, name).String()
 	object, exists, err := informer.shared.GetIndexer().GetByKey(key)
 	return object, exists, err == nil
+}
+
+// Served reports whether the API server serves the resource in any namespace, as far as it has said.
+func (i *Informers) Served() bool {
+	for _, informer := range i.byNamespace {
+		if !apierrors.IsNotFound(informer.refusal()) && informer.handled.HasSynced() {
+			return true
+		}
+	}
+	return false
 }
 
 // ByIndex returns what is kept under a value of an index.

@@ -32,6 +32,8 @@ type apiServer struct {
 	objects  map[string]map[string]string // by namespace and name: the content
 	open     map[chan event]string        // the watches' namespaces
 	selector string
+	// api is the HTTP status of a question for the API itself.
+	api int
 }
 
 type event struct {
@@ -44,8 +46,14 @@ func newAPIServer() *apiServer {
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	namespace := strings.Split(r.URL.Path, "/")[4] // /api/v1/namespaces/NAMESPACE/configmaps
 	s.mu.Lock()
+	if strings.HasPrefix(r.URL.Path, "/apis/") { // which APIs are served
+		code := s.api
+		s.mu.Unlock()
+		refuse(w, code)
+		return
+	}
+	namespace := strings.Split(r.URL.Path, "/")[4] // /api/v1/namespaces/NAMESPACE/configmaps
 	query := r.URL.Query()
 	s.selector = query.Get("labelSelector")
 	watches, streamed := query.Has("watch"), query.Has("sendInitialEvents")
@@ -96,6 +104,7 @@ func refuse(w http.ResponseWriter, code int) {
 		http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusNotFound: metav1.StatusReasonNotFound,
 		http.StatusUnauthorized: metav1.StatusReasonUnauthorized, http.StatusInternalServerError: metav1.StatusReasonInternalError,
 		http.StatusGone: metav1.StatusReasonExpired, http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
+		http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable,
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
@@ -220,6 +229,11 @@ func (c *calls) has(call string) bool {
 // start runs informers of ConfigMaps against the server until the test ends.
 func start(t *testing.T, s *apiServer, namespaces ...string) (*Informers, *calls) {
 	t.Helper()
+	return startAs(t, s, false, namespaces...)
+}
+
+func startAs(t *testing.T, s *apiServer, optional bool, namespaces ...string) (*Informers, *calls) {
+	t.Helper()
 	server := httptest.NewServer(s)
 	clients, err := kubernetes.NewForConfig(&rest.Config{
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"},
@@ -231,6 +245,7 @@ func start(t *testing.T, s *apiServer, namespaces ...string) (*Informers, *calls
 	informers, err := New(logr.Discard(), Namespaces(namespaces...), Resource{
 		Name: "configmaps", Client: clients.CoreV1().RESTClient(), Codec: clientgoscheme.ParameterCodec, Object: &corev1.ConfigMap{},
 		Select: func(o *metav1.ListOptions) { o.LabelSelector = "!mine" }, Keep: keep,
+		Optional: optional,
 		Indexers: cache.Indexers{"content": func(o any) ([]string, error) { return []string{o.(*kept).content}, nil }},
 	}, told)
 	if err != nil {
