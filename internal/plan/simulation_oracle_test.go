@@ -31,7 +31,8 @@ type oracle struct {
 	tookBack map[types.UID]bool
 	edits    map[types.UID]time.Time
 	// reshaped are those whose template came to show other sources, or other keys, since their last restart for all of
-	// them: of one that is absent then, only the digest of other keys is known.
+	// them, or since a leader last looked at what an old cache shows of it: of one that is absent then, only the digest of
+	// other keys is known.
 	reshaped map[types.UID]bool
 	// assumed is content that was taken at first sight as what a pod runs with.
 	assumed map[*apiPod]map[reference.Source][]digest.Content
@@ -108,6 +109,9 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	o.adopts(in, e)
+	if live := o.server.wl[e.Workload]; p == o.leader && live != nil && !slices.EqualFunc(in.Selection.Uses, simUses[live.template.uses], sameUse) {
+		o.reshaped[e.UID] = true // what an old cache shows of the template was looked at
+	}
 	if granted := o.ever[e.Workload][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
 		o.fail("request lost", "%s counts as restarted for %q, and was not", e.Workload.Short(), e.Token)
 	}
@@ -328,7 +332,8 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		o.needed(in, d, before)
 	}
 	delete(o.forgiven, w.UID)
-	if !slices.ContainsFunc(in.Selection.Uses, func(u reference.Use) bool { return in.Sources[u.Source].State != plan.Present }) {
+	if slices.EqualFunc(in.Selection.Uses, simUses[after.template.uses], sameUse) &&
+		!slices.ContainsFunc(in.Selection.Uses, func(u reference.Use) bool { return in.Sources[u.Source].State != plan.Present }) {
 		delete(o.reshaped, w.UID)
 	}
 	o.views[w.UID], o.applied[w.UID] = views, after.template.value
@@ -486,4 +491,8 @@ func shared(a, b reference.Scope) reference.Scope {
 		return a
 	}
 	return reference.Keys(slices.DeleteFunc(slices.Clone(a.Keys), func(key string) bool { return !b.Includes(key) })...)
+}
+
+func sameUse(a, b reference.Use) bool {
+	return a.Source == b.Source && a.Optional == b.Optional && a.Scope.Equal(b.Scope)
 }
