@@ -100,10 +100,15 @@ func due(r *round, object *v1alpha1.ReloadPolicy, now time.Time) bool {
 	return r.generation != object.Generation || r.request != request || !now.Before(r.next)
 }
 
+// begun takes down what a round is begun for, and when the next one is due, give or take a little.
+func (r *round) begun(object *v1alpha1.ReloadPolicy, now time.Time) {
+	r.generation, r.request = object.Generation, object.Annotations[meta.ReconcileRequestAnnotation]
+	r.next = now.Add(jitter.JitteredIntervalDuration(object.GetRequeueAfter()))
+}
+
 // begin has all workloads looked at that the policy selects, or selected.
 func (r *PolicyReconciler) begin(round *round, object *v1alpha1.ReloadPolicy, name policy.Name, now time.Time) {
-	round.generation, round.request = object.Generation, object.Annotations[meta.ReconcileRequestAnnotation]
-	round.next = now.Add(jitter.JitteredIntervalDuration(object.GetRequeueAfter()))
+	round.begun(object, now)
 	if object.Spec.Suspend {
 		r.log.Info("reconciliation is suspended for this object", "reloadpolicy", name.String())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/jitter"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -143,6 +144,27 @@ func TestDue(t *testing.T) {
 		if got := due(r, test.object, test.at); got != test.want {
 			t.Errorf("%s: due %t", name, got)
 		}
+	}
+}
+
+// Policies of one interval, all met at once, are not compared at once for ever.
+func TestIntervalsAreJittered(t *testing.T) {
+	jitter.SetGlobalIntervalJitter(0.1, nil)
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	object := appsObject("a", "1")
+	object.Spec.Interval.Duration = 10 * time.Minute
+	waits := map[time.Duration]bool{}
+	for range 20 {
+		r := &round{}
+		r.begun(object, now)
+		wait := r.next.Sub(now)
+		if wait < 9*time.Minute || wait > 11*time.Minute {
+			t.Errorf("waits %v", wait)
+		}
+		waits[wait] = true
+	}
+	if len(waits) == 1 {
+		t.Errorf("always waits %v", waits)
 	}
 }
 
