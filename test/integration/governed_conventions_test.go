@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -55,6 +56,9 @@ func TestAPolicyKeepsToFluxsConventions(t *testing.T) {
 	policy.request("once")
 	g.Eventually(func() (int, error) { return decisions(metrics, "InSync") }).Should(BeNumerically(">", before))
 	policy.awaitReady()
+
+	g.Expect(scrape(metrics)).To(ContainSubstring(
+		fmt.Sprintf("gotk_reconcile_duration_seconds_count{kind=%q,name=%q,namespace=%q}", "ReloadPolicy", "apps", w.namespace)))
 
 	t.Log("suspended")
 	policy.patch(`{"spec":{"suspend":true}}`)
