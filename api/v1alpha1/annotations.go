@@ -44,6 +44,10 @@ const (
 	// Stakater Reloader pauses the Deployment beside.
 	PausedAtAnnotation = "deployment.reloader.stakater.com/paused-at"
 
+	// RolloutStrategyAnnotation on an Argo Rollout says how it is restarted: "rollout", the default, by a new template and its
+	// steps, or "restart" by spec.restartAt, which replaces pods where they are.
+	RolloutStrategyAnnotation = "reloader.stakater.com/rollout-strategy"
+
 	// LastReloadedFromAnnotation is written to the pod template with every restart, in Stakater Reloader's form: a JSON object
 	// that names the last source that changed. Its hash is keyed, and its time is that of the change.
 	LastReloadedFromAnnotation = "reloader.stakater.com/last-reloaded-from"
@@ -52,6 +56,10 @@ const (
 	// the content of everything the pods use and never returns to an earlier one. It is not meant to be written by
 	// anybody else.
 	ConfigDigestAnnotation = "reloader.contrib.fluxcd.io/config-digest"
+
+	// RestartedAnnotation is written to an Argo Rollout beside spec.restartAt, where that restarts it: the value that
+	// ConfigDigestAnnotation would have, "@", and the time. It is not meant to be written by anybody else.
+	RestartedAnnotation = "reloader.contrib.fluxcd.io/restarted"
 
 	// RestartRequestedAtAnnotation on a workload that has opted in asks for a restart now, whatever its sources hold. The
 	// value is a token of at most 253 bytes, by convention the present time as in RFC 3339: each new one restarts the

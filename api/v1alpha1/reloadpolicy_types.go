@@ -157,7 +157,7 @@ type WorkloadSelector struct {
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the workload.
-	// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;CronJob;Job
+	// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;CronJob;Job;Rollout;DeploymentConfig
 	// +optional
 	Kind string `json:"kind,omitempty"`
 

@@ -16,8 +16,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/selection"
 )
 
-// stakater are the flags of Stakater Reloader, with its spellings and, but for the strategy, its defaults. Those whose
-// feature is not there yet are known, so that the start can say so: set, they would promise what does not happen.
+// stakater are the flags of Stakater Reloader, with its spellings and, but for the strategy, its defaults.
 type stakater struct {
 	// flags are these, and no others.
 	flags *pflag.FlagSet
@@ -108,22 +107,12 @@ func (s *stakater) bind(to *pflag.FlagSet) {
 	flags.StringVar(&s.pprofAddr, "pprof-addr", ":6060", "The address that profiles are served at.")
 
 	flags.Var(&s.webhook, "webhook-url", "The URL that is posted to instead of restarting a workload.")
-	flags.Var(&s.argoRollouts, "is-Argo-Rollouts", "Not supported yet.")
+	flags.Var(&s.argoRollouts, "is-Argo-Rollouts", "Whether Argo Rollouts are restarted, where their API is served: true or false.")
 	flags.BoolVar(&s.csiIntegration, "enable-csi-integration", false, "Let SecretProviderClasses restart workloads, when the secrets store's CSI driver changes what it has mounted.")
 }
 
-// check names what cannot be done.
+// check names what makes no sense.
 func (s *stakater) check() error {
-	for _, unsupported := range []struct {
-		flag string
-		set  bool
-	}{
-		{"--is-Argo-Rollouts", bool(s.argoRollouts)},
-	} {
-		if unsupported.set {
-			return fmt.Errorf("%s is set, and not supported yet: it would have no effect", unsupported.flag)
-		}
-	}
 	switch {
 	case s.webhook.err != nil:
 		return fmt.Errorf("--webhook-url: %w", s.webhook.err)
@@ -186,9 +175,13 @@ func (s *stakater) settings() (selection.Settings, error) {
 	return settings, nil
 }
 
-// ignoredKinds are the kinds of workloads that are left alone.
+// ignoredKinds are the kinds of workloads that are left alone. Argo Rollouts are unless somebody wants them, who may have
+// another controller for them.
 func (s *stakater) ignoredKinds() ([]string, error) {
 	var kinds []string
+	if !s.argoRollouts {
+		kinds = append(kinds, "Rollout")
+	}
 	for _, ignored := range s.workloadsToIgnore {
 		kind, known := map[string]string{"jobs": "Job", "cronjobs": "CronJob"}[strings.ToLower(ignored)]
 		if !known {

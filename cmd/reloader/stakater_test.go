@@ -97,9 +97,11 @@ func TestIgnoredWorkloadTypes(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{nil, nil},
-		{[]string{"--ignored-workload-types=jobs"}, []string{"Job"}},
-		{[]string{"--ignored-workload-types=CronJobs,jobs"}, []string{"CronJob", "Job"}},
+		{nil, []string{"Rollout"}},
+		{[]string{"--is-Argo-Rollouts=true"}, nil},
+		{[]string{"--is-Argo-Rollouts", "true", "--ignored-workload-types=jobs"}, []string{"Job"}},
+		{[]string{"--ignored-workload-types=jobs"}, []string{"Rollout", "Job"}},
+		{[]string{"--ignored-workload-types=CronJobs,jobs"}, []string{"Rollout", "CronJob", "Job"}},
 	} {
 		if got := complete(t, tt.args...).IgnoredKinds; !slices.Equal(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
@@ -113,7 +115,6 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 		want []string
 	}{
 		"webhook":            {[]string{"--webhook-url=s3cret"}, []string{"--webhook-url", "http://"}},
-		"rollouts":           {[]string{"--is-Argo-Rollouts=true"}, []string{"--is-Argo-Rollouts", "not supported yet"}},
 		"strategy":           {[]string{"--reload-strategy=magic"}, []string{"--reload-strategy", "magic", "annotations", "env-vars"}},
 		"format":             {[]string{"--log-format=xml"}, []string{"--log-format", "xml", "json"}},
 		"ignored sources":    {[]string{"--resources-to-ignore=pods"}, []string{"--resources-to-ignore", "pods"}},

@@ -106,7 +106,9 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 		gauge(sourcesDescription(), t.watches.sources.Len(string(kind)), string(kind))
 	}
 	for _, kind := range workload.Kinds(t.watches.reloader.options.IgnoredKinds...) {
-		gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)
+		if t.watches.workloads.Served(kind.Name) {
+			gauge(workloadsDescription(), t.watches.workloads.Len(kind.Name), kind.Name)
+		}
 	}
 	gauge(refusedDescription(), t.watches.sources.Refused(), "sources")
 	gauge(refusedDescription(), t.watches.workloads.Refused(), "workloads")

@@ -26,6 +26,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/policy"
 	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/workload"
 )
 
 // Options are what the controller is set up with.
@@ -36,7 +37,8 @@ type Options struct {
 	Shard string
 	// Scope is the namespaces whose workloads are restarted.
 	Scope watch.Scope
-	// IgnoredKinds are kinds of workloads that are not even watched.
+	// IgnoredKinds are kinds of workloads that are not even watched. Optional kinds that are not among them are watched where
+	// their API is served.
 	IgnoredKinds []string
 	// WorkloadSelector is a label selector of the workloads that are watched; empty for all.
 	WorkloadSelector string
@@ -104,6 +106,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 		options: options, log: mgr.GetLogger().WithName("reloader"), config: mgr.GetConfig(), http: mgr.GetHTTPClient(),
 		scheme: mgr.GetScheme(), feed: &feed[ledger.Workload]{}, policyFeed: &feed[policy.Name]{}, duration: gotkmetrics.MustMakeRecorder(),
 	}
+	workload.AddToScheme(r.scheme)
 	var err error
 	r.client, err = client.New(r.config, client.Options{HTTPClient: r.http, Scheme: r.scheme, Mapper: mgr.GetRESTMapper()})
 	if err != nil {

@@ -90,8 +90,11 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=list;watch
 // +kubebuilder:rbac:groups=secrets-store.csi.x-k8s.io,resources=secretproviderclasses;secretproviderclasspodstatuses,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
+// +kubebuilder:rbac:groups="",resources=replicationcontrollers,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=argoproj.io,resources=rollouts,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=apps.openshift.io,resources=deploymentconfigs,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=batch,resources=cronjobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
@@ -150,7 +153,7 @@ func (r *Reconciler) reconcile(ctx context.Context, w plan.Workload, t *track, i
 	t.settle(decision.Verdict, start)
 	t.look(w)
 	result, err := r.succeed(ctx, w, t, in.Predecessor, decision)
-	if err == nil && (!in.Selection.Selected || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
+	if err == nil && (!in.Selection.Selected || w.Unseen != "" || r.ledger.Get(w.UID).Complete(reference.Sources(in.Selection.Uses))) {
 		r.endBootstrap(name)
 	}
 	r.report(w, t, in.Selection.Problems, decision)

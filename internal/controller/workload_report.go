@@ -49,6 +49,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 		r.reportReplaced(w, d)
 	case plan.Waiting, plan.Paused, plan.Throttled:
 		log.Info(d.Message, "changes", plan.Describe(d.Changes))
+		r.reportUnable(w, t, d)
 	default:
 		if held != "" {
 			log.Info(d.Message, "changes", held)
@@ -56,6 +57,19 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 		}
 		log.V(1).Info(d.Message, "changes", plan.Describe(d.Changes))
 	}
+}
+
+// reportUnable tells of a workload that its kind cannot restart as it is.
+func (r *Reconciler) reportUnable(w plan.Workload, t *track, d plan.Decision) {
+	unseen := d.Verdict == plan.Waiting && w.Unseen != ""
+	if !unseen && (d.Verdict != plan.Paused || !w.Barred) {
+		return
+	}
+	message := w.Short() + ": " + d.Message
+	if len(d.Changes) > 0 {
+		message += ": " + plan.Describe(d.Changes)
+	}
+	r.tell(w, t, d, warning(w, notify.ReasonNotRestarted, message))
 }
 
 // reportProblems names annotations that cannot be read, each once.
@@ -143,7 +157,7 @@ func (r *Reconciler) reportFailure(w plan.Workload, t *track, d plan.Decision, e
 // tell sends an event about a workload and to what it belongs to, once for each value of its template.
 func (r *Reconciler) tell(w plan.Workload, t *track, d plan.Decision, event notify.Event) {
 	if event.Related = r.belongs(w, t); event.Related != nil {
-		if event.Related.Token = d.Value; d.Value == "" {
+		if event.Related.Token = d.Value; event.Related.Token == "" && d.Entry != nil {
 			event.Related.Token = d.Entry.Value
 		}
 		event.Related.Metadata = map[string]string{"workload": w.Workload.String(), "changes": plan.Describe(d.Changes)}

@@ -15,6 +15,8 @@ import (
 // is reconciled by one worker at a time, so its track needs no lock.
 type track struct {
 	uid types.UID
+	// template is the object that has the template, where that is another: what it is counts as well.
+	template types.UID
 	// written is the generation that the last restart led to.
 	written int64
 	// conflicts in a row.
@@ -44,9 +46,13 @@ type track struct {
 func (r *Reconciler) track(w plan.Workload) *track {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var template types.UID
+	if w.TemplateOf != nil {
+		template = w.TemplateOf.UID
+	}
 	t, ok := r.tracks[w.Workload]
-	if !ok || t.uid != w.UID {
-		t = &track{uid: w.UID}
+	if !ok || t.uid != w.UID || t.template != template {
+		t = &track{uid: w.UID, template: template}
 		t.look(w)
 		r.tracks[w.Workload] = t
 	}

@@ -31,6 +31,8 @@ const (
 	ReasonImmutableReplaced = "ImmutableReplaced"
 	// ReasonLeftPaused says that Stakater Reloader paused a workload and is not there to resume it.
 	ReasonLeftPaused = "LeftPaused"
+	// ReasonNotRestarted says what keeps a workload from being restarted that needs it, where only somebody can change that.
+	ReasonNotRestarted = "NotRestarted"
 	// ReasonRolledBack says that somebody took a restart back.
 	ReasonRolledBack = "RolledBack"
 )

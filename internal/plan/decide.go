@@ -32,7 +32,7 @@ func Decide(in Input) Decision {
 	}
 	token, problems := token(in.Workload)
 	pause, invalid := in.Pause.period(in.Workload)
-	problems = append(problems, invalid...)
+	problems = slices.Concat(problems, invalid, in.Workload.Problems)
 	d := &decider{in: in, now: in.Now, pause: pause}
 	if in.Workload.Generation < in.Written {
 		return Decision{Verdict: Restarting, Entry: d.meanwhile(), After: lookAgain, Problems: problems,

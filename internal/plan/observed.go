@@ -12,6 +12,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/digest"
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/reference"
+	"github.com/flux-reloader/reloader/internal/selection"
 )
 
 // Workload is what is observed of a workload: enough to decide, never the object itself.
@@ -52,6 +53,9 @@ type Workload struct {
 	TemplateOf *Object
 	// Unseen says why the pod template is not known, so that nothing can be said of what pods use; empty if it is.
 	Unseen string
+
+	// Problems are annotations that the kind reads itself, and whose values make no sense.
+	Problems []selection.Problem
 
 	// Restarts is how a restart gives the workload new pods.
 	Restarts Way

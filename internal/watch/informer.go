@@ -95,9 +95,11 @@ func (i *informer) list(ctx context.Context, options metav1.ListOptions) (list r
 }
 
 func (i *informer) ask(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	if err := i.askForAPI(ctx); err != nil {
+		return nil, err
+	}
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
-	err = i.forbiddenOrAbsent(ctx, err)
 	i.answered(err)
 	if err == nil {
 		if accessor, err := meta.ListAccessor(list); err == nil {
@@ -108,11 +110,13 @@ func (i *informer) ask(ctx context.Context, options metav1.ListOptions) (runtime
 }
 
 func (i *informer) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	if err := i.askForAPI(ctx); err != nil {
+		return nil, err
+	}
 	i.resource.Select(&options)
 	options.Watch = true
 	events, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Watch(ctx)
-	err = i.forbiddenOrAbsent(ctx, err)
 	i.answered(err)
 	if err != nil || options.SendInitialEvents == nil || !*options.SendInitialEvents {
 		return events, err
@@ -178,17 +182,17 @@ func (i *informer) origin(kept any) Origin {
 	return Watched
 }
 
-// forbiddenOrAbsent is the API server's answer, but that an optional resource is absent where it is forbidden and its API
-// is not served: who may do what is asked first, and nobody needs rights on what is not there. Everybody may ask which APIs
-// are served.
-func (i *informer) forbiddenOrAbsent(ctx context.Context, err error) error {
-	if !i.resource.Optional || !apierrors.IsForbidden(err) {
-		return err
+// askForAPI is NotFound where the API of an optional resource is not served, as far as it is not known to be. Everybody may ask
+// which APIs are served: who has no rights on what is not there is not to be refused again and again.
+func (i *informer) askForAPI(ctx context.Context) error {
+	if !i.resource.Optional || i.current() {
+		return nil
 	}
-	served := i.resource.Client.Get().AbsPath("/apis", i.resource.Client.APIVersion().String()).Do(ctx).Error()
-	if apierrors.IsNotFound(served) {
-		return served
+	err := i.resource.Client.Get().AbsPath("/apis", i.resource.Client.APIVersion().String()).Do(ctx).Error()
+	if !apierrors.IsNotFound(err) {
+		return nil // it is served, or that cannot be told in this way
 	}
+	i.answered(err)
 	return err
 }
 

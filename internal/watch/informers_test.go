@@ -32,7 +32,7 @@ type apiServer struct {
 	objects  map[string]map[string]string // by namespace and name: the content
 	open     map[chan event]string        // the watches' namespaces
 	selector string
-	// api is the HTTP status of a question for the API itself.
+	// api is the HTTP status of a question for the API itself; 0 if it is served.
 	api int
 }
 
@@ -50,7 +50,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/apis/") { // which APIs are served
 		code := s.api
 		s.mu.Unlock()
-		refuse(w, code)
+		refuse(w, max(code, http.StatusOK))
 		return
 	}
 	namespace := strings.Split(r.URL.Path, "/")[4] // /api/v1/namespaces/NAMESPACE/configmaps

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -25,7 +27,7 @@ func deployment() Kind {
 		New:       func() client.Object { return &appsv1.Deployment{} },
 		Observe:   observeDeployment,
 		Selector:  func(o client.Object) *metav1.LabelSelector { return o.(*appsv1.Deployment).Spec.Selector },
-		Revisions: replicaSets,
+		Revisions: replicaSets(revisionAnnotation),
 	}
 }
 
@@ -46,24 +48,33 @@ func observeDeployment(o client.Object, by Observer) plan.Workload {
 	return w
 }
 
-func replicaSets(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSetList"))
-	if err := owner.list(ctx, reader, list); err != nil {
-		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
-	}
-	var revisions []Revision
-	for i := range list.Items {
-		rs := &list.Items[i]
-		if !owner.controls(rs) {
-			continue
+// replicaSets are the revisions of a kind whose controller numbers its ReplicaSets by that annotation.
+func replicaSets(numbered string) func(context.Context, client.Reader, Owner) ([]Revision, error) {
+	return numberedRevisions(appsv1.SchemeGroupVersion.WithKind("ReplicaSetList"), numbered)
+}
+
+// numberedRevisions are the objects of a kind that own the pods of a workload, and that its controller numbers by an
+// annotation.
+func numberedRevisions(kind schema.GroupVersionKind, numbered string) func(context.Context, client.Reader, Owner) ([]Revision, error) {
+	return func(ctx context.Context, reader client.Reader, owner Owner) ([]Revision, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind)
+		if err := owner.list(ctx, reader, list); err != nil {
+			return nil, fmt.Errorf("listing %ss: %w", strings.TrimSuffix(kind.Kind, "List"), err)
 		}
-		// A ReplicaSet without a number is too new to have one, or not the Deployment's doing: it comes last.
-		number, err := strconv.ParseInt(rs.Annotations[revisionAnnotation], 10, 64)
-		if err != nil {
-			number = 0
+		var revisions []Revision
+		for i := range list.Items {
+			o := &list.Items[i]
+			if !owner.controls(o) {
+				continue
+			}
+			// One without a number is too new to have one, or not the workload's doing: it comes last.
+			number, err := strconv.ParseInt(o.Annotations[numbered], 10, 64)
+			if err != nil {
+				number = 0
+			}
+			revisions = append(revisions, Revision{Owner: o.UID, Created: o.CreationTimestamp, Number: number})
 		}
-		revisions = append(revisions, Revision{Owner: rs.UID, Created: rs.CreationTimestamp, Number: number})
+		return revisions, nil
 	}
-	return revisions, nil
 }

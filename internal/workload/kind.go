@@ -35,6 +35,12 @@ type Kind struct {
 	Runs func(ctx context.Context, reader client.Reader, live client.Object) ([]plan.Run, error)
 	// Restart restarts a workload in the kind's own way; nil to write to its template.
 	Restart func(ctx context.Context, s *Store, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error)
+	// Refers says which Deployment has the template that the object lacks; nil for its own. Kinds that never refer to one
+	// have no such function.
+	Refers func(object client.Object) *templateRef
+	// Optional kinds are picked up when their API appears, and dropped when it goes. Their types are our own, of the
+	// documented fields.
+	Optional bool
 	// Skip says of which objects nothing is kept, because they are never restarted; nil for none.
 	Skip func(object client.Object) bool
 }
@@ -88,8 +94,8 @@ type Revision struct {
 	Number int64
 }
 
-// Kinds are the kinds of the core that are supported, but for those that are ignored.
+// Kinds are the kinds that are supported, but for those that are ignored.
 func Kinds(ignored ...string) []Kind {
-	kinds := []Kind{deployment(), statefulSet(), daemonSet(), cronJob(), job()}
+	kinds := []Kind{deployment(), statefulSet(), daemonSet(), cronJob(), job(), argoRollout(), deploymentConfig()}
 	return slices.DeleteFunc(kinds, func(k Kind) bool { return slices.Contains(ignored, k.Name) })
 }

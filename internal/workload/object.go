@@ -28,6 +28,8 @@ type object struct {
 	selector string
 	rules    selection.Rules
 	labels   watch.Labels
+	// refers is the Deployment that has its template; nil if it has one itself.
+	refers *templateRef
 }
 
 // GetObjectMeta lets client-go's stores key and compare objects.

@@ -73,7 +73,11 @@ func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.
 		}
 		current := controller.UID == present.Owner &&
 			(present.Hash == "" || pod.Labels[appsv1.ControllerRevisionHashLabelKey] == present.Hash)
-		r.Pods = append(r.Pods, observePod(pod, current))
+		observed := observePod(pod, current)
+		if byMark(live, observed) {
+			observed.Value = live.Value
+		}
+		r.Pods = append(r.Pods, observed)
 	}
 	return r
 }
@@ -85,7 +89,11 @@ func (s *Store) owner(name ledger.Workload) (Owner, error) {
 	if !ok || !exists || !known {
 		return Owner{}, fmt.Errorf("reading %s: %w", name, ErrGone)
 	}
-	selector, err := labels.Parse(o.selector)
+	_, text, known := s.whole(o)
+	if !known {
+		return Owner{}, fmt.Errorf("reading %s: %w", name, ErrGone)
+	}
+	selector, err := labels.Parse(text)
 	if err != nil {
 		return Owner{}, fmt.Errorf("reading the selector of %s: %w", name, err)
 	}

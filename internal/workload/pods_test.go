@@ -16,8 +16,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -104,7 +106,10 @@ func TestActive(t *testing.T) {
 // newStore is a store that watches nothing, over these objects.
 func newStore(t *testing.T, objects ...client.Object) *Store {
 	t.Helper()
-	c := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).Build()
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	AddToScheme(scheme)
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 	s, err := New(Options{
 		Log: logr.Discard(), Scope: watch.AllNamespaces(), Kinds: Kinds(), Codec: clientgoscheme.ParameterCodec,
 		Client: func(schema.GroupVersionKind) (rest.Interface, error) { return nil, nil },
@@ -126,7 +131,7 @@ func rolloutOf(t *testing.T, s *Store, d *appsv1.Deployment) *plan.Rollout {
 	if err != nil {
 		t.Fatal(err)
 	}
-	revisions, err := replicaSets(t.Context(), s.options.Reader, owner)
+	revisions, err := replicaSets(revisionAnnotation)(t.Context(), s.options.Reader, owner)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,10 +36,14 @@ func (s *Store) Live(ctx context.Context, name ledger.Workload) (plan.Workload, 
 		return plan.Workload{}, err
 	}
 	object := kind.New()
-	if err := s.options.Reader.Get(ctx, client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, object); err != nil {
+	err = s.options.Reader.Get(ctx, client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, object)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		return plan.Workload{}, fmt.Errorf("reading %s: %w: %w", name, ErrKind, err)
+	case err != nil:
 		return plan.Workload{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return kind.Observe(object, s.observer), nil
+	return s.liveWhole(ctx, kind.Observe(object, s.observer), refers(kind, object))
 }
 
 // Restart restarts a workload as its kind is restarted, on the condition that the workload is still the object and the
@@ -61,6 +67,10 @@ func (s *Store) Restart(ctx context.Context, by Actor, w plan.Workload, write pl
 // patch writes to the pod template in one request.
 func (s *Store) patch(ctx context.Context, kind Kind, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
 	patch, options, err := restartPatch(kind, w, write)
+	if kind.Optional && len(write.Variables) > 0 {
+		patch, err = s.mergeOfVariables(ctx, kind, w, write)
+		options = nil
+	}
 	if err != nil {
 		return plan.Workload{}, fmt.Errorf("encoding the restart of %s: %w", w.Workload, err)
 	}
@@ -158,6 +168,30 @@ func restartPatch(kind Kind, w plan.Workload, write plan.Write) (client.Patch, [
 		return client.RawPatch(types.StrategicMergePatchType, body), nil, err
 	}
 	return client.RawPatch(types.ApplyPatchType, body), []client.PatchOption{client.ForceOwnership}, err
+}
+
+// mergeOfVariables is the restart as a plain merge: only the core's kinds take strategic ones. So all containers are written
+// as they are live, on the condition that they still are.
+func (s *Store) mergeOfVariables(ctx context.Context, kind Kind, w plan.Workload, write plan.Write) (client.Patch, error) {
+	live, err := s.liveObject(ctx, w, kind.Version.WithKind(kind.Name))
+	if err != nil {
+		return nil, err
+	}
+	if live.GetResourceVersion() != w.ResourceVersion {
+		return nil, ErrConflict
+	}
+	if err := mark(live, write); err != nil {
+		return nil, err
+	}
+	annotations, _, _ := unstructured.NestedMap(live.Object, "spec", "template", "metadata", "annotations")
+	containers, _, _ := unstructured.NestedSlice(live.Object, "spec", "template", "spec", "containers")
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": w.UID, "resourceVersion": w.ResourceVersion},
+		"spec": map[string]any{"template": map[string]any{
+			"metadata": map[string]any{"annotations": annotations}, "spec": map[string]any{"containers": containers},
+		}},
+	})
+	return client.RawPatch(types.MergePatchType, body), err
 }
 
 // containers are the variables as a strategic merge of containers sets them, and takes away those without a value.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -67,12 +68,15 @@ type Store struct {
 	mu sync.Mutex
 	// replacements have begun, and are to be finished.
 	replacements map[ledger.Workload]replacement
+	// served is whether the API server serves a kind, as far as it has said.
+	served map[string]bool
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
 	s := &Store{
 		Group: watch.Group{}, options: options, kinds: map[string]Kind{}, replacements: map[ledger.Workload]replacement{},
+		served:   map[string]bool{},
 		observer: Observer{Key: options.Key, Annotations: options.Selection.Annotations.OnWorkloads(), Owners: options.Owners},
 	}
 	for _, kind := range options.Kinds {
@@ -84,9 +88,13 @@ func New(options Options) (*Store, error) {
 			Name: kind.Resource, Client: restClient, Codec: options.Codec, Object: kind.New(),
 			Select:   func(o *metav1.ListOptions) { o.LabelSelector = options.Selector },
 			Keep:     keep(kind, options.Selection, s.observer),
-			Indexers: cache.Indexers{bySource: indexBySource, byOwner: indexByOwner},
+			Optional: kind.Optional,
+			Indexers: cache.Indexers{bySource: indexBySource, byOwner: indexByOwner, byTemplate: indexByTemplate},
 		}
-		informers, err := watch.New(options.Log, options.Scope, resource, handler{options.Changed})
+		if kind.Optional {
+			resource.Served = func(served bool) { s.setServed(kind.Name, served) }
+		}
+		informers, err := watch.New(options.Log, options.Scope, resource, handler{s.tell})
 		if err != nil {
 			return nil, fmt.Errorf("preparing workloads of kind %s: %w", kind.Name, err)
 		}
@@ -108,9 +116,16 @@ func keep(kind Kind, settings selection.Settings, by Observer) func(any) any {
 		observed := kind.Observe(o, by)
 		return &object{
 			observed: observed, selector: podSelector(kind, o), labels: watch.KeepLabels(o.GetLabels()),
-			rules: selection.Read(settings, observed.Annotations, observed.TemplateAnnotations),
+			rules: selection.Read(settings, observed.Annotations, observed.TemplateAnnotations), refers: refers(kind, o),
 		}
 	}
+}
+
+func refers(kind Kind, o client.Object) *templateRef {
+	if kind.Refers == nil {
+		return nil
+	}
+	return kind.Refers(o)
 }
 
 // podSelector is the label selector of a workload's pods as text.
@@ -154,8 +169,9 @@ func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) 
 		return w, false, true
 	}
 	kept, exists, known := informers.Get(name.Namespace, name.Name)
-	if o, ok := kept.(*object); ok {
-		return o.observed, exists, known
+	if o, ok := kept.(*object); ok && known {
+		w, _, known = s.whole(o)
+		return w, exists, known
 	}
 	return w, false, known
 }
@@ -190,14 +206,14 @@ func (s *Store) indexed(index, key string, pass func(*object) bool) []ledger.Wor
 	for _, informers := range s.Group {
 		for _, kept := range informers.ByIndex(index, key) {
 			if o, ok := kept.(*object); ok && pass(o) {
-				names = append(names, o.observed.Workload)
+				names = append(append(names, o.observed.Workload), s.referring(o.observed.Workload)...)
 			}
 		}
 	}
 	return names
 }
 
-// All returns every workload that is held, in no order.
+// All returns every workload that is held, in no order, without the objects that they refer to.
 func (s *Store) All() []plan.Workload {
 	var all []plan.Workload
 	for _, informers := range s.Group {
@@ -210,6 +226,45 @@ func (s *Store) All() []plan.Workload {
 	return all
 }
 
+// Served reports whether the API server serves a kind. It does those that are not optional.
+func (s *Store) Served(kind string) bool {
+	informers, watched := s.Group[kind]
+	return watched && (!s.kinds[kind].Optional || informers.Served())
+}
+
+// Refused is the number of watches that the API server refuses. That it does not serve an optional kind is none.
+func (s *Store) Refused() int {
+	n := 0
+	for name, informers := range s.Group {
+		for _, err := range informers.Refusals() {
+			if !s.kinds[name].Optional || !apierrors.IsNotFound(err) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// setServed notes whether the API server serves an optional kind. When that is another, what is held of it is looked at
+// again: it is there from now on, or not any more.
+func (s *Store) setServed(kind string, served bool) {
+	s.mu.Lock()
+	before, known := s.served[kind]
+	s.served[kind] = served
+	s.mu.Unlock()
+	switch {
+	case known && before == served:
+		return
+	case served:
+		s.options.Log.Info("the API server serves the kind: its workloads are watched", "kind", kind)
+	default:
+		s.options.Log.Info("the API server does not serve the kind: none is restarted until it does", "kind", kind)
+	}
+	for _, kept := range s.Group[kind].All() {
+		s.tell(kept, false)
+	}
+}
+
 func (s *Store) kind(name ledger.Workload) (Kind, error) {
 	kind, ok := s.kinds[name.Kind]
 	if !ok {
@@ -218,9 +273,21 @@ func (s *Store) kind(name ledger.Workload) (Kind, error) {
 	return kind, nil
 }
 
-// handler passes the informers' events on by name.
+// tell tells of a workload, and of those whose template it has.
+func (s *Store) tell(kept any, initial bool) {
+	o, ok := kept.(*object)
+	if !ok {
+		return
+	}
+	s.options.Changed(o.observed.Workload, initial)
+	for _, name := range s.referring(o.observed.Workload) {
+		s.options.Changed(name, initial)
+	}
+}
+
+// handler passes the informers' events on.
 type handler struct {
-	changed func(name ledger.Workload, initial bool)
+	tell func(kept any, initial bool)
 }
 
 func (h handler) Added(kept any, origin watch.Origin) { h.tell(kept, origin == watch.Initial) }
@@ -231,10 +298,4 @@ func (h handler) Updated(before, kept any, _ watch.Origin) {
 		kept = before // somebody's from now on, if it was not before
 	}
 	h.tell(kept, false)
-}
-
-func (h handler) tell(kept any, initial bool) {
-	if o, ok := kept.(*object); ok {
-		h.changed(o.observed.Workload, initial)
-	}
 }

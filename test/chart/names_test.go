@@ -34,7 +34,7 @@ func TestTheSelectorIsStable(t *testing.T) {
 	want := map[string]string{"app.kubernetes.io/name": "reloader", "app.kubernetes.io/instance": "reloader"}
 	NewWithT(t).Expect(deployment(t, build(t, "config/default")).Spec.Selector.MatchLabels).To(Equal(want), "without Helm")
 	for _, r := range append(stakater(), ours()...) {
-		if r.refused != "" || r.key == "nameOverride" || r.key == "reloader.matchLabels" {
+		if r.key == "nameOverride" || r.key == "reloader.matchLabels" {
 			continue
 		}
 		values := parse(t, r.with)
@@ -145,14 +145,13 @@ func peers(all []networkingv1.NetworkPolicyPeer) string {
 	return fmt.Sprint(all)
 }
 
-// What cannot be done together, or not yet, fails the render, all of it at once.
+// What cannot be done together fails the render.
 func TestTheRenderIsRefused(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
 		"reloader: {namespaces: [a]}":                              "reloader.namespaces is set, and all namespaces are watched",
 		"reloader: {namespaces: 'a,b'}":                            "reloader.namespaces is set, and all namespaces are watched",
 		"reloader: {watchGlobally: false, namespaceSelector: a=b}": "it needs reloader.watchGlobally",
-		"reloader: {isArgoRollouts: true, namespaces: [a]}":        "would have no effect\nreloader.namespaces is set",
 	} {
 		_, err := manifest(t, "reloader", parse(t, values))
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)), values)

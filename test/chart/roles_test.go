@@ -18,7 +18,7 @@ import (
 func TestRolesAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	objects := render(t, "reloader", "reloader: {enableCSIIntegration: true}") // with all that is optional
+	objects := render(t, "reloader", "reloader: {isArgoRollouts: true, isOpenshift: true, enableCSIIntegration: true}") // with all that is optional
 	for file, role := range map[string][2]string{
 		"role.yaml":                 {"ClusterRole", "reloader"},
 		"state_role.yaml":           {"Role", "reloader-state"},
@@ -78,11 +78,17 @@ func TestIgnoredKindsNeedNoRights(t *testing.T) {
 // What is not asked for needs no right.
 func TestOptionalKindsNeedNoRights(t *testing.T) {
 	t.Parallel()
-	for values, want := range map[string]bool{"": false, "reloader: {enableCSIIntegration: true}": true} {
-		granted := resources(rules(t, find(t, render(t, "reloader", values), "ClusterRole", "reloader")))
-		for _, resource := range []string{"secretproviderclasses", "secretproviderclasspodstatuses"} {
-			NewWithT(t).Expect(slices.Contains(granted, resource)).To(Equal(want), resource+" with "+values)
-		}
+	optional := []string{"rollouts", "deploymentconfigs", "replicationcontrollers", "secretproviderclasses", "secretproviderclasspodstatuses"}
+	for values, want := range map[string][]string{
+		"":                                       {},
+		"reloader: {isArgoRollouts: true}":       {"rollouts"},
+		"reloader: {enableCSIIntegration: true}": {"secretproviderclasses", "secretproviderclasspodstatuses"},
+		"reloader: {isOpenshift: true}":          {"deploymentconfigs", "replicationcontrollers"},
+	} {
+		g := NewWithT(t)
+		has := resources(rules(t, find(t, render(t, "reloader", values), "ClusterRole", "reloader")))
+		has = slices.DeleteFunc(has, func(resource string) bool { return !slices.Contains(optional, resource) })
+		g.Expect(has).To(ConsistOf(want), values)
 	}
 }
 

@@ -1,7 +1,7 @@
 package chart
 
-// row is one key of the values: set to a value that is not its default, it changes what is rendered, has no effect and never
-// had, or is refused.
+// row is one key of the values: set to a value that is not its default, it changes what is rendered, or has no effect and never
+// had.
 type row struct {
 	key string
 	// value is YAML.
@@ -12,8 +12,6 @@ type row struct {
 	more, less string
 	// inert says that nothing changes.
 	inert bool
-	// refused is part of the message with which the render fails.
-	refused string
 	// invalid is part of the message with which the API server refuses what is rendered.
 	invalid string
 }
@@ -44,8 +42,8 @@ const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef012345678
 func behaviour() []row {
 	return []row{
 		{key: "reloader.autoReloadAll", value: "true", more: "= --auto-reload-all=true"},
-		{key: "reloader.isArgoRollouts", value: "true", refused: "reloader.isArgoRollouts is set, and not supported yet"},
-		{key: "reloader.isOpenshift", value: "true", less: "securityContext.runAsUser = "},
+		{key: "reloader.isArgoRollouts", value: "true", more: "= --is-Argo-Rollouts=true"},
+		{key: "reloader.isOpenshift", value: "true", more: "resources[0] = deploymentconfigs", less: "securityContext.runAsUser = "},
 		{key: "reloader.ignoreSecrets", value: "true", more: "= --resources-to-ignore=secrets", less: "ClusterRole/reloader: rules[0].resources[2] = secrets"},
 		{key: "reloader.ignoreConfigMaps", value: "true", more: "= --resources-to-ignore=configMaps", less: "ClusterRole/reloader: rules[0].resources[0] = configmaps"},
 		{key: "reloader.ignoreJobs", value: "true", more: "= --ignored-workload-types=jobs"},

@@ -25,10 +25,6 @@ func TestEveryValueCounts(t *testing.T) {
 			values := parse(t, r.with)
 			g.Expect(set(values, path(r.key), r.value)).To(Succeed())
 			text, err := manifest(t, "reloader", values)
-			if r.refused != "" {
-				g.Expect(err).To(MatchError(ContainSubstring(r.refused)))
-				return
-			}
 			g.Expect(err).NotTo(HaveOccurred())
 			before, err := manifest(t, "reloader", with)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -81,23 +77,6 @@ func TestEveryKeyHasADefault(t *testing.T) {
 		}
 		g.Expect(has(values, path(key))).To(BeTrue(), key)
 		g.Expect(string(readme)).To(MatchRegexp("(?m)^\\| `%s` \\| .+ \\| [^|]+ \\|$", strings.ReplaceAll(key, ".", `\.`)), key)
-	}
-}
-
-// What is not supported yet says so, and nothing else does any more.
-func TestWhatIsNotSupportedSaysSo(t *testing.T) {
-	t.Parallel()
-	g := NewWithT(t)
-	readme, err := os.ReadFile(filepath.Join(root, "charts", "reloader", "README.md"))
-	g.Expect(err).NotTo(HaveOccurred())
-	for line := range strings.Lines(string(readme)) {
-		cells := strings.Split(line, " | ")
-		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
-			continue
-		}
-		key := strings.Trim(cells[0], "|` ")
-		refused := slices.ContainsFunc(stakater(), func(r row) bool { return r.key == key && r.refused != "" })
-		g.Expect(strings.HasPrefix(cells[2], "Not supported yet")).To(Equal(refused), key)
 	}
 }
 

@@ -157,12 +157,13 @@ func deployments() setKind {
 	}
 }
 
-// asked are the controller's requests but for its look at the digest key, once a minute, and for Flux's objects, which it
-// looks for again and again until their APIs are served.
+// asked are the controller's requests but for its look at the digest key, once a minute, and for optional objects,
+// which it looks for again and again until their APIs are served.
 func (w *world) asked() []cluster.AuditEvent {
 	w.t.Helper()
 	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool {
-		return e.Verb == "get" && e.Name == keySecret || strings.Contains(e.APIGroup, "fluxcd") && e.Verb != "patch"
+		optional := strings.Contains(e.APIGroup, "fluxcd") || e.APIGroup == configVersion().Group
+		return e.Verb == "get" && e.Name == keySecret || optional && e.Verb != "patch"
 	})
 }
 

@@ -35,6 +35,7 @@
 {{- end }}
 {{- range $flag, $set := dict
   "auto-reload-all" $r.autoReloadAll
+  "is-Argo-Rollouts" $r.isArgoRollouts
   "reload-on-create" $r.reloadOnCreate
   "reload-on-delete" $r.reloadOnDelete
   "sync-after-restart" $r.syncAfterRestart

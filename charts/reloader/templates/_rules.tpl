@@ -7,6 +7,8 @@ from the code, without what the values leave out. Namespaces themselves are look
 {{- if $r.ignoreConfigMaps -}}{{- $without = append $without "configmaps" -}}{{- end -}}
 {{- if not $r.watchGlobally -}}{{- $without = append $without "namespaces" -}}{{- end -}}
 {{- if not $r.enableCSIIntegration -}}{{- $without = concat $without (list "secretproviderclasses" "secretproviderclasspodstatuses") -}}{{- end -}}
+{{- if not $r.isArgoRollouts -}}{{- $without = append $without "rollouts" -}}{{- end -}}
+{{- if not $r.isOpenshift -}}{{- $without = concat $without (list "deploymentconfigs" "replicationcontrollers") -}}{{- end -}}
 {{- $rules := list -}}
 {{- range (.Files.Get "files/role.yaml" | fromYaml).rules -}}
 {{- $resources := list -}}
