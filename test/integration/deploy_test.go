@@ -79,6 +79,7 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 	}
 
 	policy.awaitMessage("governs 1 workload")
+	w.restartOptional(like)
 
 	unused := w.rights()
 	for _, e := range w.requests() {
@@ -94,6 +95,26 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 		delete(unused, right{e.APIGroup, resource, e.Verb})
 	}
 	g.Expect(unused).To(BeEmpty(), "every right is used")
+}
+
+// restartOptional restarts a workload of each optional kind, in a namespace of its own.
+func (w *world) restartOptional(like func(name string) *appsv1.Deployment) {
+	w.t.Helper()
+	for _, kind := range []func(*world) *optional{(*world).rollout, (*world).config} {
+		of := *w
+		of.namespace = w.newNamespace("optional")
+		of.startArgo()
+		of.startOpenShift()
+		o := kind(&of)
+		of.create(secret("late", "password", "first"), o.like(like(web)))
+		of.awaitSettled(o.kind, web)
+		o.awaitProven()
+		of.later()
+		of.setSecret("late", "password", "second")
+		NewWithT(w.t).Eventually(o.written).WithTimeout(slowly).ShouldNot(BeEmpty())
+		o.awaitProven()
+		NewWithT(w.t).Expect(of.acceptedOf(o.resource, web)).To(Equal(1))
+	}
 }
 
 // newInstallation is a cluster with a real node on which config/default is installed and ready. Its API server streams no
@@ -113,6 +134,8 @@ func newInstallation(t *testing.T) *world {
 	w.admin, err = client.New(c.Config(), client.Options{Scheme: clientgoscheme.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	w.namespace = w.newNamespace("test")
+	w.define(rolloutVersion(), rolloutDefinition)
+	w.define(configVersion(), configDefinition)
 
 	binaries, err := cluster.Binaries(t.Context(), "kubectl")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -198,6 +221,7 @@ patches:
             hostAliases: [{ip: %q, hostnames: [localhost]}]
             containers:
               - name: manager
+                args: [--enable-leader-election, --log-encoding=json, --is-Argo-Rollouts=true]
                 env:
                   - {name: KUBERNETES_SERVICE_HOST, value: localhost}
                   - {name: KUBERNETES_SERVICE_PORT, value: "%d"}

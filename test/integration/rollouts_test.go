@@ -167,7 +167,8 @@ func (o *optional) setPassword(to string) (written string) {
 
 func (o *optional) awaitProven() {
 	o.t.Helper()
-	NewWithT(o.t).Eventually(func() string { return o.recordOf(o.now().GetUID()) }).Should(harness.Proven(o.written()), "record of the "+o.kind.Kind)
+	record := func() string { return o.recordOf(o.now().GetUID()) }
+	NewWithT(o.t).Eventually(record).WithTimeout(slowly).Should(harness.Proven(o.written()), "record of the "+o.kind.Kind)
 }
 
 // verdict waits until the controller has come to it.
