@@ -109,6 +109,7 @@ func TestTheReleaseIsOfThisChart(t *testing.T) {
 		{"spec.upgrade.remediation.remediateLastFailure", true},
 		{"spec.driftDetection.mode", "enabled"},
 		{"spec.valuesFrom", []any{map[string]any{"kind": "ConfigMap", "name": "reloader-values", "optional": true}}},
+		{"spec.valuesFrom", []any{map[string]any{"kind": "ConfigMap", "name": "reloader-values", "optional": true}}},
 		{"spec.values", map[string]any{"reloader": map[string]any{"watchGlobally": true}}},
 	} {
 		got, _, err := unstructured.NestedFieldNoCopy(release, path(field.path)...)
