@@ -1,14 +1,8 @@
 package e2e
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -18,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
@@ -77,29 +70,13 @@ func (w *world) start(name, events string, flags ...string) *harness.Controller 
 // apply makes or changes objects in the test's namespace, as somebody with kubectl does, whoever else applies them.
 func (w *world) apply(manifests string) {
 	w.t.Helper()
-	g := NewWithT(w.t)
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		g.Expect(err).NotTo(HaveOccurred())
-		object.SetNamespace(w.namespace)
-		g.Expect(admin.Apply(w.t.Context(), client.ApplyConfigurationFromUnstructured(object),
-			client.FieldOwner("e2e"), client.ForceOwnership)).To(Succeed())
-	}
+	NewWithT(w.t).Expect(harness.Apply(w.t.Context(), admin, w.namespace, manifests)).To(Succeed())
 }
 
 // flux runs the flux command, which waits for what it asks for.
 func (w *world) flux(args ...string) {
 	w.t.Helper()
-	command := exec.CommandContext(w.t.Context(), fluxCLI, append(args, "--namespace="+w.namespace)...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig(), "HOME="+w.t.TempDir())
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	NewWithT(w.t).Expect(command.Run()).To(Succeed(), "flux %s\n%s", strings.Join(args, " "), &output)
+	harness.Flux(w.t, shared, fluxCLI, append(args, "--namespace="+w.namespace)...)
 }
 
 // awaitApplied waits until Flux has applied a revision and says that all is well with it.
@@ -111,26 +88,8 @@ func (w *world) awaitApplied(kind schema.GroupVersionKind, name, revision string
 		if err := admin.Get(w.t.Context(), w.key(name), object); err != nil {
 			return "", err
 		}
-		return readiness(object)
+		return harness.Readiness(object)
 	}).Should(And(HavePrefix("True"), ContainSubstring(revision)), "%s %s", kind.Kind, name)
-}
-
-// readiness is an object's condition Ready, as status and message; empty while it is that of an earlier generation.
-func readiness(object *unstructured.Unstructured) (string, error) {
-	observed, _, err := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-	if err != nil || observed != object.GetGeneration() {
-		return "", err
-	}
-	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
-	if err != nil {
-		return "", err
-	}
-	for _, condition := range conditions {
-		if c, ok := condition.(map[string]any); ok && c["type"] == "Ready" {
-			return fmt.Sprint(c["status"], " ", c["message"]), nil
-		}
-	}
-	return "", nil
 }
 
 func (w *world) key(name string) client.ObjectKey {
