@@ -84,14 +84,15 @@ test: build ## Run the unit tests of every module, then the integration tests on
 	for m in $(filter-out test,$(MODULES)); do go -C $$m test $(TESTFLAGS) -timeout=30m ./...; done
 	go -C test test $(TESTFLAGS) -count=1 -timeout=30m ./internal/... ./integration/... ./chart ./mutate ./rules
 
-# What the cluster of the end-to-end tests has beyond that of the integration tests.
-FLUX := source-controller kustomize-controller helm-controller notification-controller flux
+# What the clusters of the end-to-end tests have beyond those of the integration tests.
+FLUX := source-controller kustomize-controller helm-controller notification-controller image-reflector-controller flux
+STORY := cert-manager registry versitygw
 
-# These tests wait more than they compute.
+# These tests wait more than they compute. Those of the delivery have times to keep, and the machine to themselves.
 .PHONY: e2e
-e2e: build ## Run the end-to-end tests, on a real cluster with Flux (the first run builds Flux, some six minutes)
-	go -C test/cluster run ./cmd/cluster bin $(FLUX)
-	go -C test test $(TESTFLAGS) -count=1 -parallel=4 -timeout=30m ./e2e
+e2e: build ## Run the end-to-end tests, on real clusters with Flux (the first run builds Flux, some seven minutes)
+	go -C test/cluster run ./cmd/cluster bin $(FLUX) $(STORY)
+	go -C test test $(TESTFLAGS) -count=1 -p=1 -parallel=4 -timeout=30m ./e2e/...
 
 .PHONY: simulate
 simulate: need-go ## Play random schedules around the decision, FOR=10m, or one with its trace, SEED=17
