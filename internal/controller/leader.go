@@ -97,6 +97,7 @@ func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 	group.Go(func() error { return policies.Start(ctx) })
 	group.Go(func() error { return reconciler.ledger.Run(ctx) })
 	group.Go(func() error { return l.upkeep(ctx, reconciler) })
+	group.Go(func() error { return r.webhook.Run(ctx) })
 	return group.Wait()
 }
 

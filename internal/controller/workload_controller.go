@@ -56,7 +56,7 @@ type Reconciler struct {
 	ledger      *ledgerstore.Store
 	events      *notify.Recorder
 	alerts      *notify.Alerter
-	webhook     *notify.Webhook
+	calls       *calls
 	metrics     *metrics
 	feed        *feed[ledger.Workload]
 	// inScope reports whether a namespace counts; known is false if that cannot be told yet.
@@ -80,7 +80,8 @@ func newReconciler(r *Reloader, store *ledgerstore.Store) *Reconciler {
 		log: r.log, options: r.options, key: r.watches.key, sources: r.watches.sources, workloads: r.watches.workloads,
 		holds: r.watches.holds, owners: r.watches.owners, policyStore: r.watches.policies, governing: r.watches.governing,
 		policies: newPolicies(r.policyFeed, r.options.Now), accounts: newAccounts(r.config, r.scheme, r.client.RESTMapper()),
-		ledger: store, events: r.events, alerts: r.alerts, webhook: r.webhook, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
+		calls:  newCalls(r.webhook, r.options, func(name ledger.Workload) { r.feed.send(name, false) }),
+		ledger: store, events: r.events, alerts: r.alerts, metrics: r.metrics, feed: r.feed, inScope: r.watches.inScope, adoption: newAdoptionLimiter(),
 		takeover: &takeover{sources: r.watches.sources, hashes: map[version]string{}},
 		began:    r.options.Now(),
 		tracks:   map[ledger.Workload]*track{}, begun: map[ledger.Workload]begun{}, bootstrap: map[ledger.Workload]bool{},
@@ -272,7 +273,7 @@ func (r *Reconciler) act(ctx context.Context, w plan.Workload, t *track, decisio
 		return r.restart(ctx, w, t, decision)
 	}
 	if decision.Verdict == plan.Tell {
-		return r.callWebhook(ctx, w, t, decision)
+		return r.callWebhook(w, t, decision)
 	}
 	t.conflicts = 0
 	if err := r.record(decision.Entry); err != nil {

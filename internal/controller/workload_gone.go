@@ -20,6 +20,7 @@ func (r *Reconciler) gone(name ledger.Workload) error {
 	delete(r.tracks, name)
 	r.mu.Unlock()
 	r.holds.forget(name)
+	r.calls.forget(name)
 	r.policies.gone(name)
 	r.endBootstrap(name)
 	if entry := r.ledger.Named(name); entry != nil {

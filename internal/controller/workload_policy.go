@@ -140,7 +140,7 @@ func (r *Reconciler) outcome(t *track, selected bool, d plan.Decision, err error
 	}
 	switch {
 	case !selected:
-	case d.Verdict == plan.Restart && t.failure != "":
+	case (d.Verdict == plan.Restart || d.Verdict == plan.Tell) && t.failure != "":
 		failed.Message = t.failure
 		return failed
 	case err != nil:
@@ -149,6 +149,9 @@ func (r *Reconciler) outcome(t *track, selected bool, d plan.Decision, err error
 	case d.Verdict == plan.Restarting && now.Sub(t.progressed) > plan.MaxStall:
 		failed.Message = "the rollout makes no progress: " + d.Message
 		return failed
+	}
+	if d.Verdict == plan.Tell && t.telling {
+		d.Verdict = plan.Restart // not accepted yet
 	}
 	var until time.Time
 	if d.After > 0 {

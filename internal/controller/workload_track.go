@@ -33,6 +33,8 @@ type track struct {
 	shadowed  []policy.Name
 	// looked is the last request to look at the pods that was followed, or was there when the track began.
 	looked string
+	// telling is whether a call of the webhook is under way for it.
+	telling bool
 	// verdict, message and the others are what was last reported, so that only changes are.
 	verdict  plan.Verdict
 	message  string

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -12,14 +11,15 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
-// callWebhook calls the webhook, then writes the record: a call without a record is made again, a record without its call
-// would be a change that nobody hears of.
-func (r *Reconciler) callWebhook(ctx context.Context, w plan.Workload, t *track, d plan.Decision) (ctrl.Result, error) {
+// callWebhook has the webhook called, and writes the record once it has accepted that: a call without a record is made again, a
+// record without its call would be a change that nobody hears of.
+func (r *Reconciler) callWebhook(w plan.Workload, t *track, d plan.Decision) (ctrl.Result, error) {
 	t.conflicts = 0
-	err := r.webhook.Call(ctx)
+	ended, after, err := r.calls.tell(w.Workload, d.Value)
+	t.telling = !ended
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return ctrl.Result{}, ctx.Err() // cut off by the end of the process
+	case !ended:
+		return ctrl.Result{RequeueAfter: after}, r.record(d.Entry)
 	case err != nil:
 		err = fmt.Errorf("calling the webhook: %w", err)
 		r.metrics.called(resultFailure)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -56,4 +57,39 @@ func TestTheWebhookIsCalledInsteadOfRestarting(t *testing.T) {
 	w.expectRestarts("web", 0)
 	c.stop()
 	w.expectHidden(c, "")
+}
+
+// A webhook that does not answer holds up nobody: a single worker has it called for all, and looks after the others meanwhile.
+func TestASlowWebhookHoldsUpNothing(t *testing.T) {
+	w := newWorld(t)
+	g := NewWithT(t)
+	var open atomic.Int64
+	release := make(chan struct{})
+	s := newSink(t, func(_ http.ResponseWriter, r *http.Request) {
+		open.Add(1)
+		defer open.Add(-1)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	defer s.server.CloseClientConnections()
+	defer close(release)
+	w.create(secret("password", "key", "1"))
+	names := []string{"one", "two", "three"}
+	for _, name := range names {
+		w.create(deployment(name, auto, envFromSecret("password")))
+	}
+	w.awaitRollout(names...)
+	c := w.startController(quick, "--webhook-url="+s.url(), "--concurrent=1")
+	w.awaitRecord(names...)
+	w.later()
+	w.setSecret("password", "key", "2")
+	g.Eventually(open.Load).Should(BeNumerically(">=", len(names)), "all are called for at the same time")
+	w.create(deployment("other", auto, envFromSecret("password")))
+	c.awaitVerdict(w, "other", "Baseline", 0)
+	w.awaitRecord("other")
+	for _, name := range names {
+		g.Expect(w.events(name, "WebhookCalled")).To(BeEmpty())
+	}
 }
