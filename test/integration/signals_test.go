@@ -19,8 +19,8 @@ func TestSignalsOfStakaterReloader(t *testing.T) {
 	w.create(secret("password", "key", "1"), deployment("web", auto, envFromSecret("password")),
 		configMap("settings", "key", "1"), deployment("refused", auto, envFromConfigMap("settings")))
 	w.awaitRollout("web", "refused")
-	address := harness.FreeAddress(t)
-	flags := []string{quick, "--metrics-addr=" + address, "--max-retry-delay=1s"}
+	address, profiles := harness.FreeAddress(t), harness.FreeAddress(t)
+	flags := []string{quick, "--metrics-addr=" + address, "--max-retry-delay=1s", "--pprof-addr=" + profiles}
 	byNamespace := func(success string) string {
 		return fmt.Sprintf(`reloader_reload_executed_total_by_namespace{namespace="%s",success="%s"}`, w.namespace, success)
 	}
@@ -36,10 +36,12 @@ func TestSignalsOfStakaterReloader(t *testing.T) {
 	g.Expect(text).NotTo(ContainSubstring("_by_namespace"))
 	info := &corev1.ConfigMap{}
 	g.Expect(w.admin.Get(t.Context(), w.key("reloader-meta-info"), info)).NotTo(Succeed())
+	_, err = ask(profiles, pprof)
+	g.Expect(err).To(HaveOccurred(), "nobody asked for profiles")
 	c.stop()
 
 	w.environment = []string{"METRICS_COUNT_BY_NAMESPACE=enabled", "RELOADER_DEPLOYMENT_NAME=reloader"}
-	w.startController(flags...)
+	w.startController(append(flags, "--enable-pprof")...)
 	w.later()
 	allow := w.refuseRestarts("refused")
 	w.setConfigMap("settings", "key", "2")
@@ -62,9 +64,20 @@ func TestSignalsOfStakaterReloader(t *testing.T) {
 	g.Expect(info.Data).To(And(HaveLen(3), HaveKey("buildInfo"), HaveKey("reloaderOptions"),
 		HaveKeyWithValue("deploymentInfo", ContainSubstring(`"name":"reloader"`))))
 
-	response, err := http.Get("http://" + address + "/live")
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ask(address, "/live")).To(Equal("200 OK alive"))
+	g.Expect(ask(address, pprof)).To(HavePrefix("404 "), "profiles are where they are asked for")
+	g.Expect(ask(profiles, pprof)).To(HavePrefix("200 "))
+}
+
+const pprof = "/debug/pprof/cmdline"
+
+// ask returns status and body of what an address serves.
+func ask(address, path string) (string, error) {
+	response, err := http.Get("http://" + address + path)
+	if err != nil {
+		return "", err
+	}
 	defer func() { _ = response.Body.Close() }()
-	g.Expect(response.StatusCode).To(Equal(http.StatusOK))
-	g.Expect(io.ReadAll(response.Body)).To(BeEquivalentTo("alive"))
+	body, err := io.ReadAll(response.Body)
+	return response.Status + " " + string(body), err
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -98,7 +99,7 @@ func TestEveryRuleHasATest(t *testing.T) {
 // folder is where a package is, seen from here.
 func folder(pkg string) string {
 	switch pkg {
-	case "integration":
+	case "integration", "chart", "rules":
 		return filepath.Join(root, "test", pkg)
 	case "reloader":
 		return filepath.Join(root, "cmd", pkg)
@@ -178,11 +179,80 @@ func TestNothingIsLeftOut(t *testing.T) {
 		--resource-label-selector
 
 		KUBERNETES_NAMESPACE RELOADER_NAMESPACE RELOADER_DEPLOYMENT_NAME POD_NAME POD_NAMESPACE METRICS_COUNT_BY_NAMESPACE
-		ALERT_ON_RELOAD ALERT_SINK ALERT_WEBHOOK_URL ALERT_WEBHOOK_PROXY ALERT_ADDITIONAL_INFO KUBECONFIG`) {
-		if !strings.Contains(rows.String(), "`"+name+"`") {
+		ALERT_ON_RELOAD ALERT_SINK ALERT_WEBHOOK_URL ALERT_WEBHOOK_PROXY ALERT_ADDITIONAL_INFO KUBECONFIG
+
+		reload_executed_total reload_executed_total_by_namespace action_total action_latency_seconds reconcile_total
+		reconcile_duration_seconds errors_total retries_total skipped_total events_received_total events_processed_total
+		workloads_scanned_total workloads_matched_total workqueue_depth workqueue_adds_total workqueue_latency_seconds
+		rest_client_requests_total rest_client_request_duration_seconds go_* process_*
+		Reloaded ReloadFail reloader-meta-info buildInfo reloaderOptions deploymentInfo /live /metrics
+		slack teams gchat {"webhook":"update`) {
+		if !strings.Contains(rows.String(), "`"+name+"`") && !strings.Contains(rows.String(), "`"+name+" ") {
 			t.Errorf("no rule for %s", name)
 		}
 	}
+}
+
+// The chart takes every value of Stakater Reloader's chart: each is in its schema, and so has a test of what it does.
+func TestEveryValueOfTheChartIsTaken(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "charts", "reloader", "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema property
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(`
+		global imageRegistry imagePullSecrets
+		. nameOverride fullnameOverride namespace
+		kubernetes host
+		image name repository tag digest pullPolicy
+		reloader autoReloadAll isArgoRollouts reloadOnCreate reloadOnDelete syncAfterRestart enablePProf pprofAddr enableCSIIntegration
+		reloader enableHA isOpenshift ignoreSecrets ignoreConfigMaps ignoreJobs ignoreCronJobs reloadStrategy logFormat logLevel
+		reloader ignoreNamespaces namespaceSelector resourceLabelSelector webhookUrl watchGlobally namespaces readOnlyRootFileSystem
+		reloader enableMetricsByNamespace matchLabels legacy.rbac
+		reloader.custom_annotations configmap secret auto secret_auto configmap_auto search match ignore pausePeriod pauseTime
+		reloader.deployment replicas revisionHistoryLimit hostUsers nodeSelector affinity tolerations topologySpreadConstraints
+		reloader.deployment dnsConfig volumes volumeMounts securityContext containerSecurityContext annotations labels pod.annotations
+		reloader.deployment env.open env.secret env.field env.existing resources priorityClassName runtimeClassName schedulerName
+		reloader.deployment gomaxprocsOverride gomemlimitOverride automountServiceAccountToken
+		reloader.deployment.livenessProbe timeoutSeconds failureThreshold periodSeconds successThreshold initialDelaySeconds
+		reloader.deployment.readinessProbe timeoutSeconds failureThreshold periodSeconds successThreshold initialDelaySeconds
+		reloader.service port labels annotations ipFamilyPolicy ipFamilies
+		reloader.rbac enabled labels
+		reloader.serviceAccount create labels annotations name automountServiceAccountToken
+		reloader.serviceMonitor enabled namespace interval scheme tlsConfig bearerTokenFile timeout labels annotations honorLabels
+		reloader.serviceMonitor metricRelabelings relabelings targetLabels
+		reloader.podMonitor enabled namespace interval scheme tlsConfig bearerTokenSecret timeout labels annotations honorLabels
+		reloader.podMonitor metricRelabelings relabelings podTargetLabels
+		reloader.podDisruptionBudget enabled maxUnavailable minAvailable
+		reloader.netpol enabled from to
+		reloader.verticalPodAutoscaler enabled recommenders controlledResources controlledValues maxAllowed minAllowed
+		reloader.verticalPodAutoscaler updatePolicy.updateMode`) {
+		for i, name := range strings.Fields(line) {
+			if i == 0 {
+				continue
+			}
+			key := strings.TrimPrefix(strings.Fields(line)[0]+"."+name, "..")
+			if !schema.has(strings.Split(key, ".")) {
+				t.Errorf("no value %s", key)
+			}
+		}
+	}
+}
+
+// property is a part of a JSON schema.
+type property struct {
+	Properties map[string]property `json:"properties"`
+}
+
+func (p property) has(path []string) bool {
+	if len(path) == 0 {
+		return true
+	}
+	next, found := p.Properties[path[0]]
+	return found && next.has(path[1:])
 }
 
 func TestDeclares(t *testing.T) {

@@ -5,6 +5,8 @@ from the code, without what the values leave out. Namespaces themselves are look
 {{- $without := list -}}
 {{- if $r.ignoreSecrets -}}{{- $without = append $without "secrets" -}}{{- end -}}
 {{- if $r.ignoreConfigMaps -}}{{- $without = append $without "configmaps" -}}{{- end -}}
+{{- if $r.ignoreCronJobs -}}{{- $without = append $without "cronjobs" -}}{{- end -}}
+{{- if and $r.ignoreJobs $r.ignoreCronJobs -}}{{- $without = append $without "jobs" -}}{{- end -}}
 {{- if not $r.watchGlobally -}}{{- $without = append $without "namespaces" -}}{{- end -}}
 {{- if not $r.enableCSIIntegration -}}{{- $without = concat $without (list "secretproviderclasses" "secretproviderclasspodstatuses") -}}{{- end -}}
 {{- if not $r.isArgoRollouts -}}{{- $without = append $without "rollouts" -}}{{- end -}}
