@@ -109,7 +109,7 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	o.adopts(in, e)
-	if live := o.server.wl[e.Workload]; p == o.leader && live != nil && !slices.EqualFunc(in.Selection.Uses, simUses[live.template.uses], sameUse) {
+	if live := o.server.wl[e.Workload]; p == o.leader && live != nil && !shows(live.template, in.Selection.Uses) {
 		o.reshaped[e.UID] = true // what an old cache shows of the template was looked at
 	}
 	if granted := o.ever[e.Workload][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
@@ -119,12 +119,7 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 		if !now.Present || now.Provisional || !now.Diverged.IsZero() {
 			continue
 		}
-		var known reference.Scope
-		if in.Entry != nil {
-			if was := in.Entry.Sources[source]; was.Present && !was.Provisional {
-				known = was.Scope
-			}
-		}
+		known := scopeOnRecord(in.Entry, source)
 		if known.Equal(now.Scope) {
 			continue
 		}
@@ -138,6 +133,14 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	if p == o.leader {
 		o.proven(in, e)
 	}
+}
+
+// scopeOnRecord is of which keys it is known what pods run with.
+func scopeOnRecord(e *ledger.Entry, name reference.Source) reference.Scope {
+	if e == nil || !e.Sources[name].Present || e.Sources[name].Provisional {
+		return reference.Scope{}
+	}
+	return e.Sources[name].Scope
 }
 
 // enters notes the last change of a source when it is met for the first time: a restart is for a later one.
@@ -332,8 +335,7 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		o.needed(in, d, before)
 	}
 	delete(o.forgiven, w.UID)
-	if slices.EqualFunc(in.Selection.Uses, simUses[after.template.uses], sameUse) &&
-		!slices.ContainsFunc(in.Selection.Uses, func(u reference.Use) bool { return in.Sources[u.Source].State != plan.Present }) {
+	if shows(after.template, in.Selection.Uses) && allPresent(in) {
 		delete(o.reshaped, w.UID)
 	}
 	o.views[w.UID], o.applied[w.UID] = views, after.template.value
@@ -493,6 +495,13 @@ func shared(a, b reference.Scope) reference.Scope {
 	return reference.Keys(slices.DeleteFunc(slices.Clone(a.Keys), func(key string) bool { return !b.Includes(key) })...)
 }
 
-func sameUse(a, b reference.Use) bool {
-	return a.Source == b.Source && a.Optional == b.Optional && a.Scope.Equal(b.Scope)
+// shows reports whether a template shows just that.
+func shows(t apiTemplate, uses []reference.Use) bool {
+	return slices.EqualFunc(uses, simUses[t.uses], func(a, b reference.Use) bool {
+		return a.Source == b.Source && a.Optional == b.Optional && a.Scope.Equal(b.Scope)
+	})
+}
+
+func allPresent(in plan.Input) bool {
+	return !slices.ContainsFunc(in.Selection.Uses, func(u reference.Use) bool { return in.Sources[u.Source].State != plan.Present })
 }
