@@ -109,9 +109,7 @@ func (o *oracle) edited(old, w *apiWorkload, who string) {
 // recorded notes what is taken at first sight as what pods run with.
 func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	o.adopts(in, e)
-	if live := o.server.wl[e.Workload]; p == o.leader && live != nil && !shows(live.template, in.Selection.Uses) {
-		o.reshaped[e.UID] = true // what an old cache shows of the template was looked at
-	}
+	o.looksBack(p, in, e)
 	if granted := o.ever[e.Workload][e.Token]; in.Entry != nil && in.Entry.Token != e.Token && !granted && p == o.leader {
 		o.fail("request lost", "%s counts as restarted for %q, and was not", e.Workload.Short(), e.Token)
 	}
@@ -132,6 +130,13 @@ func (o *oracle) recorded(p *process, in plan.Input, e *ledger.Entry) {
 	}
 	if p == o.leader {
 		o.proven(in, e)
+	}
+}
+
+// looksBack notes that a leader looked at what an old cache shows of a template.
+func (o *oracle) looksBack(p *process, in plan.Input, e *ledger.Entry) {
+	if live := o.server.wl[e.Workload]; p == o.leader && live != nil && !shows(live.template, in.Selection.Uses) {
+		o.reshaped[e.UID] = true
 	}
 }
 
@@ -314,17 +319,9 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 	if o.tookBack[w.UID] = o.leader != p; o.leader != p {
 		return // it does not know yet, which is a known limit; to its successor, its value takes another back
 	}
-	views, cause := map[reference.Source]int{}, asked
-	last, again := o.views[w.UID]
-	for _, use := range in.Selection.Uses {
-		known, seen := last[use.Source]
-		if seen && in.Sources[use.Source].State != plan.Present {
-			views[use.Source] = known // absence is no change; what it holds when it is made again may be
-			continue
-		}
-		views[use.Source] = o.view(in, use)
-		cause = cause || !seen || views[use.Source] > known
-	}
+	_, again := o.views[w.UID]
+	views, cause := o.causes(in)
+	cause = cause || asked
 	switch {
 	case slices.ContainsFunc(d.Changes, func(c plan.Change) bool { return d.Entry.Sources[c.Source].Digest.IsZero() }):
 		// Stale at first sight, by its time: a write of labels may have moved that.
@@ -335,10 +332,25 @@ func (o *oracle) restarted(p *process, in plan.Input, d plan.Decision, before, a
 		o.needed(in, d, before)
 	}
 	delete(o.forgiven, w.UID)
+	o.views[w.UID], o.applied[w.UID] = views, after.template.value
 	if shows(after.template, in.Selection.Uses) && allPresent(in) {
 		delete(o.reshaped, w.UID)
 	}
-	o.views[w.UID], o.applied[w.UID] = views, after.template.value
+}
+
+// causes are the numbers of the last changes that are known, and whether any is later than what the last restart knew of.
+func (o *oracle) causes(in plan.Input) (views map[reference.Source]int, later bool) {
+	views = map[reference.Source]int{}
+	for _, use := range in.Selection.Uses {
+		known, seen := o.views[in.Workload.UID][use.Source]
+		if seen && in.Sources[use.Source].State != plan.Present {
+			views[use.Source] = known // absence is no change; what it holds when it is made again may be
+			continue
+		}
+		views[use.Source] = o.view(in, use)
+		later = later || !seen || views[use.Source] > known
+	}
+	return views, later
 }
 
 // grants counts a restart that somebody asked for: there is one a token.
