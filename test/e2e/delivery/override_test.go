@@ -68,6 +68,7 @@ func (d *delivery) overrideByPatch() {
 	g.Expect(d.revisions(far, "web")).To(Equal(before))
 	d.awaitReady(reloadPolicy, namespace, "default", "")
 	d.expectNothingAskedIn(far, began)
+	d.expectNothingRefused(began)
 
 	d.values["watchGlobally"], d.values["namespaces"] = true, []any{}
 	d.deliverOverlay("Watch all namespaces")
