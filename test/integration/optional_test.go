@@ -12,10 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/flux-reloader/reloader/test/cluster"
 )
 
 const (
@@ -26,19 +23,8 @@ const (
 // The APIs of optional kinds may come and go while the controller runs, and the server of one may be away: all else goes on
 // and nothing is tried again and again.
 func TestOptionalKindsComeAndGo(t *testing.T) {
-	t.Parallel()
+	w := newOwnWorld(t)
 	g := NewWithT(t)
-	own, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = own.Stop() })
-	w := &world{t: t, cluster: own, edits: map[string]int64{}}
-	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
-	w.permit()
-	w.bindHere(w.state)
 	w.startArgo()
 	w.startOpenShift()
 	away := w.serverThatIsAway(configVersion().GroupVersion())
