@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 	"github.com/flux-reloader/reloader/internal/ledger"
@@ -50,9 +51,9 @@ type round struct {
 	shadowed map[ledger.Workload]policy.Name
 	tally    *policy.Tally
 
-	// written is the status as it was written last: the cache may show an older one. It is nil before that, and after a
-	// write of which nobody knows what came of it. WrittenAt is when the last one was tried.
-	written   *v1alpha1.ReloadPolicyStatus
+	// written is the policy with the status as it was written last: the cache may show an older one. It is nil before that,
+	// and after a write of which nobody knows what came of it. WrittenAt is when the last one was tried.
+	written   *v1alpha1.ReloadPolicy
 	writtenAt time.Time
 	// told is what was told last of the Ready condition.
 	told string
@@ -236,16 +237,23 @@ func (p *policies) write(r *round, status *v1alpha1.ReloadPolicyStatus) observed
 	return o
 }
 
-// stored takes down what was written; nil if that is not known.
-func (p *policies) stored(r *round, status *v1alpha1.ReloadPolicyStatus) {
+// stored takes down a policy as its status was written; nil if that is not known.
+func (p *policies) stored(r *round, object *v1alpha1.ReloadPolicy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r.written, r.writtenAt = status, p.now()
+	r.written, r.writtenAt = object, p.now()
 }
 
-// latest gives a policy, as the cache shows it, the status that was written last. Nobody else writes one.
+// latest gives a policy, as the cache shows it, the status that was written last, until the cache shows that or a later
+// one: somebody else may have written since, and what is wrong with it is to be mended.
 func (r *round) latest(object *v1alpha1.ReloadPolicy) {
-	if r.written != nil {
-		r.written.DeepCopyInto(&object.Status)
+	if r.written == nil {
+		return
 	}
+	order, err := resourceversion.CompareResourceVersion(object.ResourceVersion, r.written.ResourceVersion)
+	if err != nil || order >= 0 {
+		return
+	}
+	object.ResourceVersion = r.written.ResourceVersion
+	r.written.Status.DeepCopyInto(&object.Status)
 }

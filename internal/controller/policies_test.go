@@ -230,7 +230,7 @@ func TestWritesOfAStatusAreApart(t *testing.T) {
 	if got := b.queue.take()[appsPolicy("a")]; len(got) == 0 || slices.Max(got) != 0 {
 		t.Errorf("waits %v, and nothing was ever written", got)
 	}
-	b.stored(r, &v1alpha1.ReloadPolicyStatus{})
+	b.stored(r, appsObject("a", "1"))
 	b.clock = b.clock.Add(statusEvery / 4)
 	governing := &policy.Policy{Name: appsPolicy("a")}
 	b.note(named("web"), governing, nil, policy.Outcome{State: policy.Restarting})
@@ -248,21 +248,25 @@ func TestWritesOfAStatusAreApart(t *testing.T) {
 func TestTheLatestStatus(t *testing.T) {
 	b := newBook(t)
 	r := b.round(appsObject("a", "1"))
-	observed := func() int64 {
-		cached := appsObject("a", "1")
-		cached.Status.ObservedGeneration = 1
-		r.latest(cached)
-		return cached.Status.ObservedGeneration
+	version := func(version string, observed int64) *v1alpha1.ReloadPolicy {
+		object := appsObject("a", "1")
+		object.ResourceVersion, object.Status.ObservedGeneration = version, observed
+		return object
 	}
-	if got := observed(); got != 1 {
-		t.Errorf("observed %d, and nothing was written", got)
+	expect := func(why, cached, want string, observed int64) {
+		t.Helper()
+		got := version(cached, 1)
+		r.latest(got)
+		if diff := cmp.Diff(version(want, observed), got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", why, diff)
+		}
 	}
-	b.stored(r, &v1alpha1.ReloadPolicyStatus{ObservedGeneration: 2})
-	if got := observed(); got != 2 {
-		t.Errorf("observed %d, and 2 was written", got)
-	}
+	expect("nothing was written", "9", "9", 1)
+	b.stored(r, version("10", 2))
+	expect("the cache is behind", "9", "10", 2)
+	expect("the cache has caught up, with what was stored", "10", "10", 1)
+	expect("somebody else has written since", "99", "99", 1)
+	expect("nobody knows which one is older", "other", "other", 1)
 	b.stored(r, nil)
-	if got := observed(); got != 1 {
-		t.Errorf("observed %d, and it is not known what was written", got)
-	}
+	expect("it is not known what was written", "9", "9", 1)
 }

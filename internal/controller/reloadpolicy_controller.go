@@ -9,10 +9,8 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/jitter"
 	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
-	"github.com/fluxcd/pkg/runtime/patch"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -68,29 +66,6 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, name policy.Name) (ctr
 	}
 	r.tell(round, object)
 	return ctrl.Result{RequeueAfter: max(time.Second, round.next.Sub(start))}, nil
-}
-
-// store writes a status that is another than before, in one request. Of a typed object, the patcher would write conditions
-// apart from the rest: who looks in between would see a policy that is ready for what it has not observed.
-func (r *PolicyReconciler) store(ctx context.Context, round *round, before, object *v1alpha1.ReloadPolicy) error {
-	if equality.Semantic.DeepEqual(before.Status, object.Status) {
-		return nil
-	}
-	from, err := patch.ToUnstructured(before)
-	if err != nil {
-		return fmt.Errorf("converting it: %w", err)
-	}
-	to, err := patch.ToUnstructured(object)
-	if err != nil {
-		return fmt.Errorf("converting it: %w", err)
-	}
-	written := object.Status.DeepCopy()
-	err = patch.NewSerialPatcher(from, r.client).Patch(ctx, to, patch.WithFieldOwner(statusManager))
-	if err != nil {
-		written = nil
-	}
-	r.policies.stored(round, written)
-	return err
 }
 
 // due reports whether everything that the policy selects has to be looked at: it is new or was changed, somebody asks for

@@ -70,3 +70,19 @@ func TestTheStatusOfABurst(t *testing.T) {
 	}
 	t.Logf("%d writes in %v", len(writes), writes[len(writes)-1].Received.Sub(writes[0].Received))
 }
+
+// What the status of a policy says is mended when everything is looked at, whoever wrote it.
+func TestAStatusThatSomebodyElseWroteIsMended(t *testing.T) {
+	w := newWorld(t)
+	w.create(configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings")))
+	w.createMarker()
+	w.awaitRollout("web")
+	policy := w.policy("apps", `{workloads: [{kind: Deployment, name: web}]}`)
+	w.startController(quick)
+	policy.awaitMessage("governs 1 workload")
+	w.awaitRecord("web", marker)
+	other := client.RawPatch("application/merge-patch+json", []byte(`{"status":{"workloads":{"inSync":7}}}`))
+	NewWithT(t).Expect(w.admin.Status().Patch(t.Context(), policy.object(), other)).To(Succeed())
+	policy.request("once")
+	policy.await("mended", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.InSync == 1 })
+}
