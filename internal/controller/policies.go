@@ -99,9 +99,9 @@ func (p *policies) restarted(w ledger.Workload, governing *policy.Policy, cause 
 	p.noteRestart(governing, func(t *policy.Tally) { t.Restarted(w, cause, p.now()) })
 }
 
-// found takes down a restart that another process wrote, and may have taken down.
-func (p *policies) found(w ledger.Workload, governing *policy.Policy, cause string) {
-	p.noteRestart(governing, func(t *policy.Tally) { t.Found(w, cause, p.now()) })
+// recovered takes down a restart that another process wrote, and may have taken down.
+func (p *policies) recovered(w ledger.Workload, governing *policy.Policy, cause string) {
+	p.noteRestart(governing, func(t *policy.Tally) { t.Recovered(w, cause, p.now()) })
 }
 
 func (p *policies) noteRestart(governing *policy.Policy, note func(*policy.Tally)) {

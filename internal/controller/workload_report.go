@@ -25,7 +25,7 @@ func (r *Reconciler) report(w plan.Workload, t *track, problems []selection.Prob
 	}
 	r.reportProblems(w, t, slices.Concat(problems, d.Problems))
 	r.reportLeftPaused(w, t, d.LeftPaused)
-	r.reportFound(w, t, d.Lost)
+	r.reportRecovered(w, t, d.Recovered)
 	held := ""
 	if d.Verdict == plan.OwnerSuspended || d.Verdict == plan.OwnerReconciling {
 		held = plan.Describe(d.Changes)
@@ -111,15 +111,15 @@ func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, n
 	r.reportReplaced(w, d)
 }
 
-// reportFound tells of a restart that another process wrote, and may not have come to tell of: in the same words and by the
+// reportRecovered tells of a restart that another process wrote, and may not have come to tell of: in the same words and by the
 // same token, so that notification-controller tells nobody twice.
-func (r *Reconciler) reportFound(w plan.Workload, t *track, lost *plan.Lost) {
-	if lost == nil {
+func (r *Reconciler) reportRecovered(w plan.Workload, t *track, restart *plan.Recovered) {
+	if restart == nil {
 		return
 	}
-	r.log.Info("restarted before, and not on record", "workload", w.Workload.String(), "changes", lost.Message, "value", lost.Value)
-	r.policies.found(w.Workload, t.governing, lost.Message)
-	r.tell(w, t, plan.Decision{Changes: lost.Changes, Write: plan.Write{Value: lost.Value}}, reloaded(w, lost.Message))
+	r.log.Info("restarted before, and not on record", "workload", w.Workload.String(), "changes", restart.Message, "value", restart.Value)
+	r.policies.recovered(w.Workload, t.governing, restart.Message)
+	r.tell(w, t, plan.Decision{Changes: restart.Changes, Write: plan.Write{Value: restart.Value}}, reloaded(w, restart.Message))
 }
 
 // reloaded is what is told of a restart.

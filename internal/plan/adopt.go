@@ -33,7 +33,7 @@ func (d *decider) adopt() {
 	}
 	d.adoptFor(written)
 	if message := because(token, d.changes()); written && message != "" {
-		d.found = &Lost{Value: live, Changes: d.changes(), Message: message}
+		d.recovered = &Recovered{Value: live, Changes: d.changes(), Message: message}
 	}
 }
 

@@ -49,7 +49,7 @@ func Decide(in Input) Decision {
 	}
 	decision := decide()
 	if !decision.NeedsRollout {
-		decision.Mark, decision.Lost = d.mark(decision.Verdict), d.found
+		decision.Mark, decision.Recovered = d.mark(decision.Verdict), d.recovered
 	}
 	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, stamp(d.entry.PausedSince), pause, in.Now)
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {
@@ -70,8 +70,8 @@ type decider struct {
 	findings []finding
 	// adopted is set when the record of the last restart was lost: the live value is known as ours all the same.
 	adopted bool
-	// found is that restart, if its cause is known.
-	found *Lost
+	// recovered is that restart, if its cause is known.
+	recovered *Recovered
 	// behind is set when the live value is ours and stands for content that the cache may not show yet.
 	behind bool
 	// entered is set when a source was met for the first time.

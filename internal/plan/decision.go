@@ -174,9 +174,9 @@ func Describe(changes []Change) string {
 	return strings.Join(parts, ", ")
 }
 
-// Lost is a restart that was written and not recorded, because of a crash, say, and which is known by its value. Who wrote it
+// Recovered is a restart that was written and not recorded, because of a crash, say, and which is known by its value. Who wrote it
 // may not have come to tell of it.
-type Lost struct {
+type Recovered struct {
 	// Value is what was written to the template.
 	Value string
 	// Changes and Message say why, as if the restart were decided on now.
@@ -204,8 +204,8 @@ type Decision struct {
 	Handled map[reference.Source]ledger.Source
 	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string
-	// Lost is the restart that this decision has recognised; nil for none, and if its cause is not known.
-	Lost *Lost
+	// Recovered is the restart that this decision has recognised; nil for none, and if its cause is not known.
+	Recovered *Recovered
 	// Told is the record to keep once somebody was told; only with Tell.
 	Told *ledger.Entry
 	// Problems are annotations that the decision ignores because their values make no sense.

@@ -358,7 +358,7 @@ func TestAdoptedValueIsChained(t *testing.T) {
 }
 
 // Who wrote a restart whose record was lost may not have come to tell of it: whoever recognises it can, in the same words.
-func TestALostRestartIsFound(t *testing.T) {
+func TestALostRestartIsRecovered(t *testing.T) {
 	lose := func(s *scenario) (written plan.Decision) {
 		entry := s.in.Entry
 		written = s.decision
@@ -376,13 +376,13 @@ func TestALostRestartIsFound(t *testing.T) {
 			s := newScenario(t)
 			given(s).decide()
 			written := lose(s)
-			want := &plan.Lost{Value: written.Value, Changes: written.Changes, Message: written.Message}
+			want := &plan.Recovered{Value: written.Value, Changes: written.Changes, Message: written.Message}
 			ignored := cmpopts.IgnoreFields(plan.Change{}, "SeenAt")
-			if diff := cmp.Diff(want, s.decide().Lost, ignored); diff != "" {
-				t.Errorf("found (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, s.decide().Recovered, ignored); diff != "" {
+				t.Errorf("recovered (-want +got):\n%s", diff)
 			}
-			if again := s.decide().Lost; again != nil {
-				t.Errorf("found once more: %+v", again)
+			if again := s.decide().Recovered; again != nil {
+				t.Errorf("recovered once more: %+v", again)
 			}
 		})
 	}
@@ -391,7 +391,7 @@ func TestALostRestartIsFound(t *testing.T) {
 	s.decide()
 	lose(s)
 	s.met(tls, 600, "crt", "B").met(tls, 615, "crt", "C")
-	if found := s.decide().Lost; found != nil || s.in.Entry.Value != s.in.Workload.Value {
-		t.Errorf("found %+v, and content is another by now", found)
+	if recovered := s.decide().Recovered; recovered != nil || s.in.Entry.Value != s.in.Workload.Value {
+		t.Errorf("recovered %+v, and content is another by now", recovered)
 	}
 }

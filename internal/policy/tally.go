@@ -140,8 +140,8 @@ func (t *Tally) Restarted(w ledger.Workload, cause string, at time.Time) {
 	t.history = t.history[:min(len(t.history), v1alpha1.MaxHistory)]
 }
 
-// Found notes a restart that another process wrote, unless that came to note it.
-func (t *Tally) Found(w ledger.Workload, cause string, at time.Time) {
+// Recovered notes a restart that another process wrote, unless that came to note it.
+func (t *Tally) Recovered(w ledger.Workload, cause string, at time.Time) {
 	noted := func(r v1alpha1.Restart) bool {
 		return r.Workload == referenceTo(w) && r.Cause == cut(cause, v1alpha1.MaxMessageLength) && r.RolloutDuration == nil
 	}

@@ -203,8 +203,8 @@ func TestTallyHistory(t *testing.T) {
 	}
 }
 
-// A restart that somebody else wrote is noted once, whether that one came to note it or not.
-func TestTallyOfRestartsThatAreFound(t *testing.T) {
+// A restart that is recovered is noted once, whether that one came to note it or not.
+func TestTallyOfRecoveredRestarts(t *testing.T) {
 	const cause = "Secret/tls changed"
 	noted := v1alpha1.Restart{Workload: v1alpha1.WorkloadReference{Kind: "Deployment", Namespace: "apps", Name: "web"}, Cause: cause}
 	through, other, another := noted, noted, noted
@@ -222,7 +222,7 @@ func TestTallyOfRestartsThatAreFound(t *testing.T) {
 		"of another":       {[]v1alpha1.Restart{another}, 2},
 	} {
 		tally := policy.NewTally(test.history)
-		tally.Found(named("web"), cause, at(0))
+		tally.Recovered(named("web"), cause, at(0))
 		var status v1alpha1.ReloadPolicyStatus
 		if tally.Write(&status); len(status.History) != test.want {
 			t.Errorf("%s: %+v", name, status.History)
