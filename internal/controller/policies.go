@@ -100,8 +100,8 @@ func (p *policies) restarted(w ledger.Workload, governing *policy.Policy, cause 
 }
 
 // recovered takes down a restart that another process wrote, and may have taken down.
-func (p *policies) recovered(w ledger.Workload, governing *policy.Policy, cause string) {
-	p.noteRestart(governing, func(t *policy.Tally) { t.Recovered(w, cause, p.now()) })
+func (p *policies) recovered(w ledger.Workload, governing *policy.Policy, cause string, since time.Time) {
+	p.noteRestart(governing, func(t *policy.Tally) { t.Recovered(w, cause, since, p.now()) })
 }
 
 func (p *policies) noteRestart(governing *policy.Policy, note func(*policy.Tally)) {

@@ -118,7 +118,7 @@ func (r *Reconciler) reportRecovered(w plan.Workload, t *track, restart *plan.Re
 		return
 	}
 	r.log.Info("restarted before, and not on record", "workload", w.Workload.String(), "changes", restart.Message, "value", restart.Value)
-	r.policies.recovered(w.Workload, t.governing, restart.Message)
+	r.policies.recovered(w.Workload, t.governing, restart.Message, restart.Since)
 	r.tell(w, t, plan.Decision{Changes: restart.Changes, Write: plan.Write{Value: restart.Value}}, reloaded(w, restart.Message))
 }
 

@@ -33,8 +33,20 @@ func (d *decider) adopt() {
 	}
 	d.adoptFor(written)
 	if message := because(token, d.changes()); written && message != "" {
-		d.recovered = &Recovered{Value: live, Changes: d.changes(), Message: message}
+		d.recovered = &Recovered{Value: live, Changes: d.changes(), Message: message, Since: d.recoveredSince()}
 	}
+}
+
+// recoveredSince is a time that the adopted value was written after: its workload had been proven, and what differs had
+// changed.
+func (d *decider) recoveredSince() time.Time {
+	since := d.entry.ProvenAt
+	for _, f := range d.findings {
+		if f.differs() && f.timed {
+			since = latest(since, f.since)
+		}
+	}
+	return since
 }
 
 // adoptFor notes what the adopted value says of each source. Written is whether it stands for what there is now.

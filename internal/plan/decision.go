@@ -182,6 +182,8 @@ type Recovered struct {
 	// Changes and Message say why, as if the restart were decided on now.
 	Changes []Change
 	Message string
+	// Since is a time that it was written after: what was noted before is of another. Zero if none is known.
+	Since time.Time
 }
 
 // Decision is what to do about a workload.

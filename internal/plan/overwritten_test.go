@@ -376,7 +376,10 @@ func TestALostRestartIsRecovered(t *testing.T) {
 			s := newScenario(t)
 			given(s).decide()
 			written := lose(s)
-			want := &plan.Recovered{Value: written.Value, Changes: written.Changes, Message: written.Message}
+			want := &plan.Recovered{Value: written.Value, Changes: written.Changes, Message: written.Message, Since: s.in.Entry.ProvenAt}
+			if len(written.Changes) > 0 {
+				want.Since = at(600)
+			}
 			ignored := cmpopts.IgnoreFields(plan.Change{}, "SeenAt")
 			if diff := cmp.Diff(want, s.decide().Recovered, ignored); diff != "" {
 				t.Errorf("recovered (-want +got):\n%s", diff)

@@ -140,14 +140,18 @@ func (t *Tally) Restarted(w ledger.Workload, cause string, at time.Time) {
 	t.history = t.history[:min(len(t.history), v1alpha1.MaxHistory)]
 }
 
-// Recovered notes a restart that another process wrote, unless that came to note it.
-func (t *Tally) Recovered(w ledger.Workload, cause string, at time.Time) {
-	noted := func(r v1alpha1.Restart) bool {
-		return r.Workload == referenceTo(w) && r.Cause == cut(cause, v1alpha1.MaxMessageLength) && r.RolloutDuration == nil
+// Recovered notes a restart that another process wrote after since, unless that came to note it: then the latest restart of
+// the workload is this one.
+func (t *Tally) Recovered(w ledger.Workload, cause string, since, at time.Time) {
+	i := slices.IndexFunc(t.history, func(r v1alpha1.Restart) bool { return r.Workload == referenceTo(w) })
+	if i >= 0 {
+		r := t.history[i]
+		before := r.At.Time.Before(since.Truncate(time.Second)) || r.RolloutDuration != nil
+		if !before && r.Cause == cut(cause, v1alpha1.MaxMessageLength) {
+			return
+		}
 	}
-	if !slices.ContainsFunc(t.history, noted) {
-		t.Restarted(w, cause, at)
-	}
+	t.Restarted(w, cause, at)
 }
 
 // rolledOut notes that all pods of a workload run with what it was restarted for.

@@ -206,8 +206,11 @@ func TestTallyHistory(t *testing.T) {
 // A restart that is recovered is noted once, whether that one came to note it or not.
 func TestTallyOfRecoveredRestarts(t *testing.T) {
 	const cause = "Secret/tls changed"
-	noted := v1alpha1.Restart{Workload: v1alpha1.WorkloadReference{Kind: "Deployment", Namespace: "apps", Name: "web"}, Cause: cause}
-	through, other, another := noted, noted, noted
+	noted := v1alpha1.Restart{
+		Workload: v1alpha1.WorkloadReference{Kind: "Deployment", Namespace: "apps", Name: "web"}, Cause: cause, At: metav1.NewTime(at(60)),
+	}
+	through, other, another, stuck := noted, noted, noted, noted
+	stuck.At = metav1.NewTime(at(59))
 	through.RolloutDuration = &metav1.Duration{Duration: time.Minute}
 	other.Cause = "Secret/tls changed (key)"
 	another.Workload.Name = "db"
@@ -215,14 +218,16 @@ func TestTallyOfRecoveredRestarts(t *testing.T) {
 		history []v1alpha1.Restart
 		want    int
 	}{
-		"not noted":        {nil, 1},
-		"noted":            {[]v1alpha1.Restart{another, noted}, 2},
-		"an earlier one":   {[]v1alpha1.Restart{through}, 2},
-		"for other causes": {[]v1alpha1.Restart{other}, 2},
-		"of another":       {[]v1alpha1.Restart{another}, 2},
+		"not noted":                              {nil, 1},
+		"noted":                                  {[]v1alpha1.Restart{another, noted}, 2},
+		"an earlier one":                         {[]v1alpha1.Restart{through}, 2},
+		"for other causes":                       {[]v1alpha1.Restart{other}, 2},
+		"of another":                             {[]v1alpha1.Restart{another}, 2},
+		"not through, and the change came later": {[]v1alpha1.Restart{stuck}, 2},
+		"another one since":                      {[]v1alpha1.Restart{other, noted}, 3},
 	} {
 		tally := policy.NewTally(test.history)
-		tally.Recovered(named("web"), cause, at(0))
+		tally.Recovered(named("web"), cause, at(60).Add(time.Second/2), at(90))
 		var status v1alpha1.ReloadPolicyStatus
 		if tally.Write(&status); len(status.History) != test.want {
 			t.Errorf("%s: %+v", name, status.History)
