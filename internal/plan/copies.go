@@ -49,7 +49,7 @@ func (f *finding) compareCopies() {
 	switch {
 	case f.equal && another && f.copies == 1:
 		f.condition = returned // all hold what they held when that was recorded
-	case another, inPlace && !f.equal:
+	case another, inPlace && (!f.equal || f.copies > 1): // of several kinds, one pod may have come to hold another's
 		keys, known := f.record.ChangedKeys(f.seen.Content, f.use.Scope)
 		f.condition, f.keys, f.spreads = changed, keys, known && len(keys) == 0
 	case f.record.Provisional:
@@ -88,10 +88,17 @@ func (d *decider) freshCopy(pod Pod, f finding) bool {
 	case d.without(f):
 		return f.record.Written && pod.Value == d.entry.Value || f.seen.Changed.IsZero() || pod.Created.Sub(f.seen.Changed) > grain
 	case pod.Name == "": // what stands for a revision
-		return !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Current && f.seen.Copies[p.Name].stale(p) })
+		return !slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool { return p.Current && f.stale(p) })
 	default:
-		return !f.seen.Copies[pod.Name].stale(pod)
+		return !f.stale(pod)
 	}
+}
+
+// stale reports whether what the pod holds was changed after it had started, and since the record was made: what is on record
+// is dealt with.
+func (f finding) stale(pod Pod) bool {
+	c := f.seen.Copies[pod.Name]
+	return (f.record.Provisional || c.Changed.After(f.record.Changed)) && c.stale(pod)
 }
 
 // mayHoldStale is mayBeStale of a source of copies.
@@ -118,7 +125,7 @@ func (d *decider) staleAtSight(pod Pod, f finding) bool {
 func (d *decider) overtaken() bool {
 	return slices.ContainsFunc(d.findings, func(f finding) bool {
 		return f.differs() && f.copied() && !d.without(f) && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool {
-			return p.Value == d.entry.Value && f.seen.Copies[p.Name].stale(p)
+			return p.Value == d.entry.Value && f.stale(p)
 		})
 	})
 }

@@ -43,10 +43,15 @@ func (s *scenario) copied(pod string, made int, version string) *scenario {
 
 // rotated is a copy that is changed in place now, and seen as it happens.
 func (s *scenario) rotated(pod, version string) *scenario {
+	return s.rotatedTo(pod, "password", version)
+}
+
+// rotatedTo is that with these keys and values.
+func (s *scenario) rotatedTo(pod string, data ...string) *scenario {
 	return s.editCopies(func(o *plan.Source) {
 		known := *o
 		known.Content = o.Copies[pod].Content
-		s.rewrite(o, pod, s.in.Now, version)
+		s.rewrite(o, pod, s.in.Now, data...)
 		next := *o
 		next.Timing = plan.Exact
 		o.Turns, o.SeenAt = next.Turned(known), s.in.Now
@@ -55,11 +60,11 @@ func (s *scenario) rotated(pod, version string) *scenario {
 
 // found is a copy that was changed in place at that second, while nobody looked.
 func (s *scenario) found(pod string, changed int, version string) *scenario {
-	return s.editCopies(func(o *plan.Source) { s.rewrite(o, pod, at(changed), version) })
+	return s.editCopies(func(o *plan.Source) { s.rewrite(o, pod, at(changed), "password", version) })
 }
 
-func (s *scenario) rewrite(o *plan.Source, pod string, changed time.Time, version string) {
-	o.Content, o.Changed, o.ResourceVersion = s.content(vault, []string{"password", version}), changed, s.next()
+func (s *scenario) rewrite(o *plan.Source, pod string, changed time.Time, data ...string) {
+	o.Content, o.Changed, o.ResourceVersion = s.content(vault, data), changed, s.next()
 	c := o.Copies[pod]
 	c.Content, c.Changed = o.Content, changed
 	o.Copies[pod] = c
@@ -157,6 +162,26 @@ func TestCopies(t *testing.T) {
 		name: "rotated while nobody looked", reason: "the copy tells when it was changed",
 		given: func(s *scenario) { s.mounts().proven().found("a", 300, "2").later(60) },
 		want:  outcome{Verdict: plan.Restart, Changes: password, Asked: true},
+	}, {
+		name: "rotated while nobody looked, to what another holds", reason: "all that pods hold is as it was, but not who holds it",
+		given: func(s *scenario) { s.mounts().copied("c", -1000, "2").proven().found("a", 300, "2").later(60) },
+		want:  outcome{Verdict: plan.Restart, Changes: "SecretProviderClass/vault changed", Asked: true},
+	}, {
+		name: "another workload's pod, and its own before the record", reason: "what is on record is dealt with",
+		given: func(s *scenario) {
+			s.in.Policy.OnAdoption = plan.BaselineOnly
+			s.mounts().copied("other", -1800, "x").found("a", -100, "2").proven().rotated("other", "y").later(3)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
+	}, {
+		name: "another workload's pod, and a key of its own that does not count", reason: "what it uses did not change",
+		given: func(s *scenario) {
+			s.use(reference.Use{Source: vault, Scope: reference.Keys("password"), Optional: true, Container: "app"})
+			s.hasPods(named("a", -1800)).copied("a", -1800, "1").copied("other", -1800, "1").proven()
+			s.rotatedTo("a", "password", "1", "user", "u").later(3).decide()
+			s.later(600).rotated("other", "2").later(3)
+		},
+		want: outcome{Verdict: plan.InSync, Asked: true},
 	}, {
 		name: "rotated and rolled out while nobody looked", reason: "the new pods mounted it",
 		given: func(s *scenario) {
