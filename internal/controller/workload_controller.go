@@ -143,7 +143,7 @@ func (r *Reconciler) reconcile(ctx context.Context, w plan.Workload, t *track, i
 	name := w.Workload
 	t.observe(w, start)
 	in := r.input(w, t, start, inScope)
-	decision, err := r.decide(ctx, in)
+	decision, err := r.decide(ctx, in, t)
 	if apierrors.IsNotFound(err) || errors.Is(err, workload.ErrGone) {
 		return ctrl.Result{RequeueAfter: unknownAgain}, nil // its deletion is on the way
 	}
@@ -234,8 +234,8 @@ func (k known) recorded(source reference.Source) bool {
 	return found
 }
 
-// decide makes the decision, with the pods if it needs them.
-func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, error) {
+// decide makes the decision, with the pods if it needs them. If they cannot be had, what was seen is recorded all the same.
+func (r *Reconciler) decide(ctx context.Context, in plan.Input, t *track) (plan.Decision, error) {
 	var err error
 	if in.Taken, err = r.takeover.taken(ctx, in); err != nil {
 		return plan.Decision{}, err
@@ -247,7 +247,11 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input) (plan.Decision, 
 	rollout, err := r.workloads.Rollout(ctx, in.Workload.Workload)
 	if err != nil {
 		err = fmt.Errorf("asking for the pods of %s: %w", in.Workload.Workload, err)
-		return decision, errors.Join(err, r.record(decision.Entry))
+		if recordErr := r.record(decision.Entry); recordErr != nil {
+			return decision, errors.Join(err, recordErr)
+		}
+		r.reportRecovered(in.Workload, t, decision.Recovered)
+		return decision, err
 	}
 	in.Rollout = rollout
 	if decision = plan.Decide(in); decision.NeedsRollout {

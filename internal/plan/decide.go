@@ -48,8 +48,9 @@ func Decide(in Input) Decision {
 		decide = d.decideRun
 	}
 	decision := decide()
+	decision.Recovered = d.recovered
 	if !decision.NeedsRollout {
-		decision.Mark, decision.Recovered = d.mark(decision.Verdict), d.recovered
+		decision.Mark = d.mark(decision.Verdict)
 	}
 	decision.Problems, decision.LeftPaused = problems, in.Pause.leftPaused(in.Workload, stamp(d.entry.PausedSince), pause, in.Now)
 	if decision.Verdict == Restart || decision.Verdict == AlreadyFresh {

@@ -207,6 +207,7 @@ type Decision struct {
 	// Requested is the token of the restart request that the restart handles, content or not, or that waits.
 	Requested string
 	// Recovered is the restart that this decision has recognised; nil for none, and if its cause is not known.
+	// It is known once: who records Entry tells of it, also if the pods cannot be asked for.
 	Recovered *Recovered
 	// Told is the record to keep once somebody was told; only with Tell.
 	Told *ledger.Entry

@@ -390,6 +390,21 @@ func TestALostRestartIsRecovered(t *testing.T) {
 		})
 	}
 
+	t.Run("its pods cannot be listed", func(t *testing.T) {
+		s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
+		s.decide()
+		lose(s)
+		s.rolledOut().in.Rollout = nil
+		d := plan.Decide(s.in)
+		if !d.NeedsRollout || d.Entry.Value != s.in.Workload.Value || d.Recovered == nil {
+			t.Fatalf("asks for pods: %t, records %q, recovers %+v", d.NeedsRollout, d.Entry.Value, d.Recovered)
+		}
+		s.in.Entry = d.Entry
+		if again := s.decide().Recovered; again != nil {
+			t.Errorf("recovered once more: %+v", again)
+		}
+	})
+
 	s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
 	s.decide()
 	lose(s)
