@@ -31,9 +31,23 @@ func (d *decider) adopt() {
 	if e.PendingSince.IsZero() {
 		e.PendingSince = d.now // its rollout is not known to be through
 	}
+	d.noteRecovered(token, written)
 	d.adoptFor(written)
-	if message := because(token, d.changes()); written && message != "" {
-		d.recovered = &Recovered{Value: live, Changes: d.changes(), Message: message, Since: d.recoveredSince()}
+}
+
+// noteRecovered notes what the adopted value was written for, if that is known: a request, and what differs. That is so if the value
+// stands for what there is now. Where pods have copies of a source, any new pod may have brought another since, which is no
+// reason to doubt the rest.
+func (d *decider) noteRecovered(token string, written bool) {
+	changes := d.changes()
+	if !written {
+		if !slices.ContainsFunc(d.findings, finding.copied) {
+			return
+		}
+		changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Source.Kind.Copied() })
+	}
+	if message := because(token, changes); message != "" {
+		d.recovered = &Recovered{Value: d.entry.Value, Changes: changes, Message: message, Since: d.recoveredSince()}
 	}
 }
 

@@ -390,6 +390,18 @@ func TestALostRestartIsRecovered(t *testing.T) {
 		})
 	}
 
+	t.Run("a new pod has mounted its own version since", func(t *testing.T) {
+		s := newScenario(t).mounts().proven().wrote(tls, "crt", "B").later(5)
+		s.decide()
+		message := lose(s).Message
+		s.copied("c", 610, "2").later(5)
+		if d := s.decide(); d.Recovered == nil || d.Recovered.Message != message {
+			t.Errorf("recovered %+v, want %q", d.Recovered, message)
+		}
+		if again := s.decide().Recovered; again != nil {
+			t.Errorf("recovered once more: %+v", again)
+		}
+	})
 	t.Run("its pods cannot be listed", func(t *testing.T) {
 		s := newScenario(t).proven().wrote(tls, "crt", "B").later(5)
 		s.decide()
