@@ -25,6 +25,8 @@ type policies struct {
 
 	mu sync.Mutex
 	by map[policy.Name]*round
+	// early are restarts under policies whose first round has not begun: workloads may be looked at before.
+	early map[policy.Name][]func(*policy.Tally)
 	// of is what governed each workload when it was last looked at.
 	of map[ledger.Workload]standing
 }
@@ -60,7 +62,7 @@ type round struct {
 }
 
 func newPolicies(feed *feed[policy.Name], now func() time.Time) *policies {
-	return &policies{feed: feed, now: now, by: map[policy.Name]*round{}, of: map[ledger.Workload]standing{}}
+	return &policies{feed: feed, now: now, by: map[policy.Name]*round{}, early: map[policy.Name][]func(*policy.Tally){}, of: map[ledger.Workload]standing{}}
 }
 
 // note takes down what was decided about a workload, by which policy it is governed, nil for none, and which others
@@ -96,12 +98,14 @@ func (p *policies) unseen(w ledger.Workload) {
 
 // restarted takes down a restart of a workload and its cause.
 func (p *policies) restarted(w ledger.Workload, governing *policy.Policy, cause string) {
-	p.noteRestart(governing, func(t *policy.Tally) { t.Restarted(w, cause, p.now()) })
+	at := p.now()
+	p.noteRestart(governing, func(t *policy.Tally) { t.Restarted(w, cause, at) })
 }
 
 // recovered takes down a restart that another process wrote, and may have taken down.
 func (p *policies) recovered(w ledger.Workload, governing *policy.Policy, cause string, since time.Time) {
-	p.noteRestart(governing, func(t *policy.Tally) { t.Recovered(w, cause, since, p.now()) })
+	at := p.now()
+	p.noteRestart(governing, func(t *policy.Tally) { t.Recovered(w, cause, since, at) })
 }
 
 func (p *policies) noteRestart(governing *policy.Policy, note func(*policy.Tally)) {
@@ -110,10 +114,13 @@ func (p *policies) noteRestart(governing *policy.Policy, note func(*policy.Tally
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.by[governing.Name]; r != nil {
-		note(r.tally)
-		p.changed(governing.Name, r)
+	r := p.by[governing.Name]
+	if r == nil {
+		p.early[governing.Name] = append(p.early[governing.Name], note)
+		return
 	}
+	note(r.tally)
+	p.changed(governing.Name, r)
 }
 
 // stands takes down what a workload's policies are, also with those that it had before.
@@ -168,6 +175,10 @@ func (p *policies) round(object *v1alpha1.ReloadPolicy) *round {
 	if r == nil || r.uid != object.UID {
 		r = &round{uid: object.UID, shadowed: map[ledger.Workload]policy.Name{}, tally: policy.NewTally(object.Status.History)}
 		_, r.told = readyEvent(object)
+		for _, note := range p.early[name] {
+			note(r.tally)
+		}
+		delete(p.early, name)
 		p.by[name] = r
 	}
 	return r
@@ -178,6 +189,7 @@ func (p *policies) forget(name policy.Name) []ledger.Workload {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.by, name)
+	delete(p.early, name)
 	var governed []ledger.Workload
 	for w, s := range p.of {
 		if s.governing == name {

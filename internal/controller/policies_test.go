@@ -172,6 +172,25 @@ func TestARecreatedPolicyBeginsAnew(t *testing.T) {
 	}
 }
 
+// A new leader may look at a workload before the policy that governs it. What it restarts, or recovers, is noted all the same.
+func TestRestartsBeforeTheFirstRoundAreNoted(t *testing.T) {
+	b := newBook(t)
+	governing := &policy.Policy{Name: appsPolicy("a")}
+	b.restarted(named("web"), governing, "restarted")
+	b.recovered(named("db"), governing, "recovered", b.clock)
+	r := b.round(appsObject("a", "1"))
+	b.begun(r)
+	history := b.expect(r, observed{complete: true}).History
+	if len(history) != 2 || history[0].Cause != "recovered" || history[1].Cause != "restarted" {
+		t.Errorf("history %+v", history)
+	}
+	b.restarted(named("web"), &policy.Policy{Name: appsPolicy("gone")}, "restarted")
+	b.forget(appsPolicy("gone"))
+	if len(b.early) > 0 {
+		t.Errorf("%d policies are left", len(b.early))
+	}
+}
+
 // Who governs a workload may change at any time. All policies that this concerns say so.
 func TestWorkloadsGoFromPolicyToPolicy(t *testing.T) {
 	b := newBook(t)
