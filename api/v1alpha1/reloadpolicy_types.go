@@ -9,12 +9,8 @@ import (
 // ReloadPolicyKind is the kind of a ReloadPolicy.
 const ReloadPolicyKind = "ReloadPolicy"
 
-// What the API server fills in, and what counts for objects that never passed through one.
-const (
-	DefaultInterval    = 10 * time.Minute
-	DefaultSettleQuiet = 2 * time.Second
-	DefaultSettleMax   = 30 * time.Second
-)
+// DefaultInterval is what the API server fills in, and what counts for objects that never passed through one.
+const DefaultInterval = 10 * time.Minute
 
 // Mode says what is done about a workload that needs a restart.
 // +kubebuilder:validation:Enum=Auto;Observe
@@ -94,14 +90,15 @@ type ReloadPolicySpec struct {
 	Mode Mode `json:"mode,omitempty"`
 
 	// OptIn says which of the selected workloads are restarted: those that ask for it with an annotation (Annotation),
-	// or all but those that carry 'reloader.stakater.com/auto: "false"' (All).
-	// +kubebuilder:default=Annotation
+	// or all but those that carry 'reloader.stakater.com/auto: "false"' (All). Defaults to what the controller's flag
+	// --auto-reload-all says.
 	// +optional
 	OptIn OptIn `json:"optIn,omitempty"`
 
 	// OnAdoption says what happens to pods that are stale already when a workload is met for the first time: restart
 	// the workload if one is certainly stale (RestartStale), or take what the pods run with as current (Baseline).
-	// Defaults to RestartStale with optIn Annotation, and to Baseline with optIn All.
+	// Defaults to Baseline with optIn All and for what only the controller's flag --auto-reload-all opts in, and otherwise
+	// to what its flag --on-adoption says.
 	// +optional
 	OnAdoption Adoption `json:"onAdoption,omitempty"`
 
@@ -131,8 +128,7 @@ type ReloadPolicySpec struct {
 	Settle *Settle `json:"settle,omitempty"`
 
 	// Strategy says what a restart writes to the pod template: annotations (Annotations), or an environment variable as
-	// well (EnvVars).
-	// +kubebuilder:default=Annotations
+	// well (EnvVars). Defaults to what the controller's flag --reload-strategy says.
 	// +optional
 	Strategy Strategy `json:"strategy,omitempty"`
 
@@ -210,19 +206,21 @@ type SourceSelector struct {
 // Settle says how long a restart waits for more changes.
 // +kubebuilder:validation:XValidation:rule="!has(self.quiet) || !has(self.max) || duration(self.max) >= duration(self.quiet)",message="max must not be less than quiet"
 type Settle struct {
-	// Quiet is how long no source of a workload must have changed before the workload is restarted.
+	// Quiet is how long no source of a workload must have changed before the workload is restarted. Defaults to what
+	// the controller's flag --settle-quiet says, but no more than max.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:default="2s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="quiet must not be negative"
 	// +optional
 	Quiet *metav1.Duration `json:"quiet,omitempty"`
 
-	// Max is how long changes that keep coming may hold a restart back. It must not be less than quiet.
+	// Max is how long changes that keep coming may hold a restart back. It must not be less than quiet. Defaults to what
+	// the controller's flag --settle-max says, but no less than quiet.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:default="30s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="max must not be negative"
 	// +optional
 	Max *metav1.Duration `json:"max,omitempty"`
 

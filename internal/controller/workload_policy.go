@@ -58,14 +58,14 @@ func (k known) Matches(source reference.Source, selector labels.Selector) bool {
 	return selector.Matches(k.sources.Labels(source))
 }
 
-// policyFor is how a workload is restarted.
+// policyFor is how a workload is restarted: as the flags say, but for what the policy does.
 func (r *Reconciler) policyFor(asked bool, governing *policy.Policy) plan.Policy {
-	if governing != nil {
-		return governing.Settings.Plan(r.options.Policy)
-	}
 	by := r.options.Policy
 	if !asked {
 		by.OnAdoption = plan.BaselineOnly // nobody asked for what pods run with to change at once
+	}
+	if governing != nil {
+		return governing.Settings.Plan(by)
 	}
 	return by
 }

@@ -132,21 +132,20 @@ func TestProblems(t *testing.T) {
 		field  string
 		value  string
 	}{
-		"other namespaces":         {spec{NamespaceSelector: &metav1.LabelSelector{}}, "AccessDenied", "spec.namespaceSelector", ""},
-		"an empty workload entry":  {spec{Workloads: []v1alpha1.WorkloadSelector{{Kind: "DaemonSet"}, {}}}, "InvalidSpec", "spec.workloads[1]", ""},
-		"a workload's API":         {spec{Workloads: []v1alpha1.WorkloadSelector{{APIVersion: "a/b/c"}}}, "InvalidSpec", "spec.workloads[0].apiVersion", "a/b/c"},
-		"a workload's selector":    {spec{Workloads: []v1alpha1.WorkloadSelector{{Selector: unreadable()}}}, "InvalidSpec", "spec.workloads[0].selector", ""},
-		"an empty selector":        {spec{Workloads: []v1alpha1.WorkloadSelector{{Selector: labelled()}}}, "InvalidSpec", "spec.workloads[0].selector", ""},
-		"an empty source entry":    {spec{Sources: []v1alpha1.SourceSelector{{}}}, "InvalidSpec", "spec.sources[0]", ""},
-		"a source's selector":      {spec{Sources: []v1alpha1.SourceSelector{{Kind: "Secret"}, {Selector: unreadable()}}}, "InvalidSpec", "spec.sources[1].selector", ""},
-		"a glob":                   {spec{Sources: []v1alpha1.SourceSelector{{Keys: []string{"tls.*", "[a-"}}}}, "InvalidSpec", "spec.sources[0].keys[1]", "[a-"},
-		"a mode of later":          {spec{Mode: "Approve"}, "InvalidSpec", "spec.mode", "Approve"},
-		"an opt-in of later":       {spec{OptIn: "Label"}, "InvalidSpec", "spec.optIn", "Label"},
-		"an adoption of later":     {spec{OnAdoption: "Ask"}, "InvalidSpec", "spec.onAdoption", "Ask"},
-		"a strategy of later":      {spec{Strategy: "Evict"}, "InvalidSpec", "spec.strategy", "Evict"},
-		"an owner of later":        {spec{Settle: &v1alpha1.Settle{Owner: "Hold"}}, "InvalidSpec", "spec.settle.owner", "Hold"},
-		"less than quiet":          {spec{Settle: settle(2*time.Second, time.Second)}, "InvalidSpec", "spec.settle.max", "1s"},
-		"less than quiet, unasked": {spec{Settle: &v1alpha1.Settle{Quiet: &metav1.Duration{Duration: time.Minute}}}, "InvalidSpec", "spec.settle.max", "30s"},
+		"other namespaces":        {spec{NamespaceSelector: &metav1.LabelSelector{}}, "AccessDenied", "spec.namespaceSelector", ""},
+		"an empty workload entry": {spec{Workloads: []v1alpha1.WorkloadSelector{{Kind: "DaemonSet"}, {}}}, "InvalidSpec", "spec.workloads[1]", ""},
+		"a workload's API":        {spec{Workloads: []v1alpha1.WorkloadSelector{{APIVersion: "a/b/c"}}}, "InvalidSpec", "spec.workloads[0].apiVersion", "a/b/c"},
+		"a workload's selector":   {spec{Workloads: []v1alpha1.WorkloadSelector{{Selector: unreadable()}}}, "InvalidSpec", "spec.workloads[0].selector", ""},
+		"an empty selector":       {spec{Workloads: []v1alpha1.WorkloadSelector{{Selector: labelled()}}}, "InvalidSpec", "spec.workloads[0].selector", ""},
+		"an empty source entry":   {spec{Sources: []v1alpha1.SourceSelector{{}}}, "InvalidSpec", "spec.sources[0]", ""},
+		"a source's selector":     {spec{Sources: []v1alpha1.SourceSelector{{Kind: "Secret"}, {Selector: unreadable()}}}, "InvalidSpec", "spec.sources[1].selector", ""},
+		"a glob":                  {spec{Sources: []v1alpha1.SourceSelector{{Keys: []string{"tls.*", "[a-"}}}}, "InvalidSpec", "spec.sources[0].keys[1]", "[a-"},
+		"a mode of later":         {spec{Mode: "Approve"}, "InvalidSpec", "spec.mode", "Approve"},
+		"an opt-in of later":      {spec{OptIn: "Label"}, "InvalidSpec", "spec.optIn", "Label"},
+		"an adoption of later":    {spec{OnAdoption: "Ask"}, "InvalidSpec", "spec.onAdoption", "Ask"},
+		"a strategy of later":     {spec{Strategy: "Evict"}, "InvalidSpec", "spec.strategy", "Evict"},
+		"an owner of later":       {spec{Settle: &v1alpha1.Settle{Owner: "Hold"}}, "InvalidSpec", "spec.settle.owner", "Hold"},
+		"less than quiet":         {spec{Settle: settle(2*time.Second, time.Second)}, "InvalidSpec", "spec.settle.max", "1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, problems := policy.Compile(object("a", "policy", test.spec), reach)

@@ -168,3 +168,34 @@ func TestTheSettingsOfAPolicy(t *testing.T) {
 		})
 	}
 }
+
+// What a policy does not say is as the flags say.
+func TestTheSettingsThatAPolicyLeavesToFlags(t *testing.T) {
+	w := newWorld(t)
+	g := NewWithT(t)
+	w.createMarker()
+	w.startController(quick, "--auto-reload-all", "--reload-strategy=env-vars")
+	w.awaitRecord(marker)
+	w.create(configMap("settings", "key", "0"))
+	w.later() // so that the pods are known to have started after that
+	names := []string{"silent", "asks", "says"}
+	for _, name := range names {
+		w.create(deployment(name, envFromConfigMap("settings")))
+	}
+	w.awaitRollout(names...)
+	silent := w.policy("silent", `{workloads: [{kind: Deployment, name: silent}]}`)
+	asks := w.policy("asks", `{workloads: [{kind: Deployment, name: asks}], optIn: Annotation}`)
+	says := w.policy("says", `{workloads: [{kind: Deployment, name: says}], strategy: Annotations}`)
+	silent.awaitMessage("governs 1 workload")
+	asks.awaitMessage("governs 0 workloads")
+	says.awaitMessage("governs 1 workload")
+	w.awaitRecord("silent", "says")
+	w.later()
+	w.setConfigMap("settings", "key", "1")
+	w.awaitRestart("silent", 1)
+	w.awaitRestart("says", 1)
+	w.mark(1)
+	w.expectRestarts("asks", 0)
+	g.Expect(w.variables("silent")).To(HaveKey("STAKATER_SETTINGS_CONFIGMAP"))
+	g.Expect(w.variables("says")).To(BeEmpty())
+}

@@ -85,7 +85,7 @@ func TestReloadPolicyTakesWhatIsValid(t *testing.T) {
 		"keys":                     `{sources: [{keys: ["tls.*", "[a-c]?", ca.crt]}]}`,
 		"keys of labelled sources": `{sources: [{kind: ConfigMap, selector: {matchLabels: {app: a}}, keys: [config.yml]}]}`,
 		"no settling":              `{settle: {quiet: 0s, max: 0s}}`,
-		"half of settling":         `{settle: {quiet: 30s, owner: Ignore}}`,
+		"half of settling":         `{settle: {quiet: 31s, owner: Ignore}}`,
 		"variables":                `{strategy: EnvVars}`,
 		"a service account":        `{serviceAccountName: reloader.restarts}`,
 		"no service account":       `{serviceAccountName: ""}`,
@@ -133,11 +133,11 @@ func TestReloadPolicyValidation(t *testing.T) {
 		"a key twice":                     {`{sources: [{keys: [a, a]}]}`, "spec.sources[0].keys[1]", ""},
 		"too many source entries":         {`{sources: [` + many("{kind: Secret}") + `]}`, "spec.sources", ""},
 
-		"less than quiet":             {`{settle: {quiet: 1m, max: 59s}}`, "spec.settle", "max must not be less than quiet"},
-		"less than quiet, by default": {`{settle: {quiet: 31s}}`, "spec.settle", "max must not be less than quiet"},
-		"settling for too long":       {`{settle: {max: 9999999999h}}`, "spec.settle", ""},
-		"settling without a unit":     {`{settle: {quiet: "2"}}`, "spec.settle.quiet", ""},
-		"an unknown owner":            {`{settle: {owner: Hold}}`, "spec.settle.owner", ""},
+		"less than quiet":           {`{settle: {quiet: 1m, max: 59s}}`, "spec.settle", "max must not be less than quiet"},
+		"settling for too long":     {`{settle: {max: 9999999999h}}`, "spec.settle.max", ""},
+		"a quiet time for too long": {`{settle: {quiet: 9999999999h}}`, "spec.settle.quiet", ""},
+		"settling without a unit":   {`{settle: {quiet: "2"}}`, "spec.settle.quiet", ""},
+		"an unknown owner":          {`{settle: {owner: Hold}}`, "spec.settle.owner", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -167,9 +167,8 @@ func TestReloadPolicyDefaults(t *testing.T) {
 	policy := policyOf(t, w.namespace, `{}`)
 	w.create(policy)
 	g.Expect(policy.Object["spec"]).To(Equal(map[string]any{
-		"interval": "10m", "mode": "Auto", "optIn": "Annotation", "strategy": "Annotations",
-		"settle": map[string]any{"quiet": "2s", "max": "30s", "owner": "Wait"},
-	}), "and no onAdoption: its default depends on optIn")
+		"interval": "10m", "mode": "Auto", "settle": map[string]any{"owner": "Wait"},
+	}), "and nothing that the controller's flags say")
 	g.Expect(policy.Object["status"]).To(Equal(map[string]any{"observedGeneration": int64(-1)}))
 
 	typed := &v1alpha1.ReloadPolicy{ObjectMeta: metav1.ObjectMeta{Name: "typed", Namespace: w.namespace}}

@@ -18,15 +18,12 @@ func (d *delivery) override() {
 }
 
 // overrideByConfigMap gives the release values that Flux takes up without being asked, as they are labelled. Those of the
-// release itself count more. The default policy's settings count more than the controller's, where it governs.
+// release itself count more. The default policy governs everything and leaves to them what it does not say.
 func (d *delivery) overrideByConfigMap() {
 	g := NewWithT(d.t)
 	plains := []string{near, far}
 	d.values["logLevel"] = "debug"
-	d.policy = []operation{add("/spec/namespaceSelector", map[string]any{"matchExpressions": []any{
-		map[string]any{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": []any{far}},
-	}})}
-	d.deliverOverlay("Leave a namespace to the controller's settings")
+	d.deliverOverlay("Log more")
 	for _, namespace := range plains {
 		d.setSecret(namespace, plain, "2")
 	}
@@ -39,15 +36,17 @@ func (d *delivery) overrideByConfigMap() {
 	g.Eventually(d.arguments).WithTimeout(slowly).Should(And(ContainElement("--auto-reload-all=true"), ContainElement("--log-level=debug")))
 	d.controllerPod()
 	g.Expect(d.memoryLimit()).To(Equal("200Mi"))
-	d.awaitProven(far, plain)
-	d.setSecret(near, plain, "3")
-	d.restartOf(far, plain)
-	g.Expect(d.revisions(near, plain)).To(Equal(1), "the policy says that it has to opt in")
+	for _, namespace := range plains {
+		d.awaitProven(namespace, plain)
+		d.restartOf(namespace, plain)
+	}
 
-	d.policy = append(d.policy, add("/spec/optIn", "All"))
-	d.deliverOverlay("Let the policy select everything")
-	d.awaitProven(near, plain)
-	d.restartOf(near, plain)
+	before := d.revisions(near, plain)
+	d.policy = []operation{add("/spec/optIn", "Annotation")}
+	d.deliverOverlay("Let the policy say who is restarted")
+	d.setSecret(near, plain, "while the policy says that it has to opt in")
+	d.restartOf(near, "web-0")
+	g.Expect(d.revisions(near, plain)).To(Equal(before))
 }
 
 // overrideByPatch lets the controller work in some namespaces only, with no rights in others, and then again in all of
