@@ -199,8 +199,8 @@ func (i *informer) askForAPI(ctx context.Context) error {
 // away reports whether an optional resource cannot be known for now: the server which serves it is away, or whatever else
 // is in the way of its first list.
 func (i *informer) away(err error) bool {
-	if err == nil || !i.resource.Optional || errors.Is(err, context.Canceled) {
-		return false
+	if err == nil || !i.resource.Optional || errors.Is(err, context.Canceled) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+		return false // to be asked in another way, if at all
 	}
 	return apierrors.IsServiceUnavailable(err) || !i.handled.HasSynced()
 }
@@ -211,7 +211,7 @@ func (i *informer) absent() bool { return i.resource.Optional && apierrors.IsNot
 // answered notes whether the API server lets us see the resource. Errors of another kind change nothing: they pass, and
 // what is kept stays the best there is.
 func (i *informer) answered(err error) {
-	refuses := apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) || i.away(err)
+	refuses := forbids(err) || apierrors.IsNotFound(err) || i.away(err)
 	if err != nil && !refuses {
 		return
 	}
@@ -226,13 +226,13 @@ func (i *informer) answered(err error) {
 
 // say logs an answer of another kind than the one before, unless somebody is told, who says what it means.
 func (i *informer) say(err error) {
-	absent := apierrors.IsNotFound(err)
+	absent, wasAbsent := apierrors.IsNotFound(err), apierrors.IsNotFound(i.refused)
 	switch {
-	case err != nil && i.refused != nil: // said before
-	case i.resource.Served != nil && (absent || apierrors.IsNotFound(i.refused)): // somebody is told
+	case err != nil && i.refused != nil && absent == wasAbsent && forbids(err) == forbids(i.refused): // said before
+	case i.resource.Served != nil && (absent || err == nil && wasAbsent): // somebody is told
 	case absent:
 		i.log.Info("the API server does not serve the resource; trying again until it does")
-	case err != nil && i.away(err) && !apierrors.IsForbidden(err):
+	case err != nil && i.away(err) && !forbids(err):
 		i.log.Info("the resource cannot be listed for now; trying again until it can", "reason", err.Error())
 	case err != nil:
 		i.log.Error(err, "the API server refuses the watch; trying again until it does not", i.resource.whileRefused()...)
@@ -240,6 +240,9 @@ func (i *informer) say(err error) {
 		i.log.Info("the API server allows the watch again")
 	}
 }
+
+// forbids reports whether the API server does not let us see what there may be.
+func forbids(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func (i *informer) refusal() error {
 	i.mu.Lock()

@@ -124,6 +124,12 @@ func (i *Informers) Get(namespace, name string) (object any, exists, known bool)
 	return object, exists, err == nil
 }
 
+// Absent reports whether nothing of an optional resource exists in a namespace, since its API is not served now.
+func (i *Informers) Absent(namespace string) bool {
+	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
+	return watched && informer.absent()
+}
+
 // Served reports whether the API server serves the resource in any namespace, as far as it has said.
 func (i *Informers) Served() bool {
 	for _, informer := range i.byNamespace {

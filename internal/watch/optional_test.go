@@ -1,8 +1,16 @@
 package watch
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // What is optional holds up nothing: where its API is not served there is nothing of it, and where that cannot be told, it is
@@ -39,6 +47,71 @@ func TestOptional(t *testing.T) {
 			eventually(t, "served", func() bool { c, known := content(i, "a", "one"); return known && c == "1" })
 			if !i.Served() || len(i.Refusals()) != 0 {
 				t.Errorf("served %t, refusals %v", i.Served(), i.Refusals())
+			}
+		})
+	}
+}
+
+// What a list began with may be gone before its end. Then it has to be begun anew, and is not tried again as it was.
+func TestOptionalIsListedAnew(t *testing.T) {
+	i, err := newInformer(logr.Discard(), "a", Resource{Name: "secrets", Object: &corev1.Secret{}, Optional: true}, &calls{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		err  error
+		away bool
+	}{
+		"expired":       {apierrors.NewResourceExpired("the continue token is too old"), false},
+		"anything else": {apierrors.NewInternalError(errors.New("no idea")), true},
+	} {
+		if got := i.away(tc.err); got != tc.away {
+			t.Errorf("%s: tried again as it was: %t", name, got)
+		}
+	}
+}
+
+// The log says when the API server answers in another way than before, and nothing as long as it does not.
+func TestAnswersAreLogged(t *testing.T) {
+	const forbidden, allowed = "the API server refuses the watch", "the API server allows the watch again"
+	const absent, away = "the API server does not serve the resource", "the resource cannot be listed for now"
+	notFound := apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, "")
+	refused := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "", errors.New("no role"))
+	unauthorized, down := apierrors.NewUnauthorized("no token"), apierrors.NewServiceUnavailable("starting")
+	for name, tc := range map[string]struct {
+		told    bool // whether somebody is told of what is served
+		answers []error
+		want    []string
+	}{
+		"forbidden, then not served":        {false, []error{refused, notFound}, []string{forbidden, absent}},
+		"not served, then forbidden":        {false, []error{notFound, refused}, []string{absent, forbidden}},
+		"forbidden in another way":          {false, []error{refused, unauthorized, refused, nil}, []string{forbidden, allowed}},
+		"away, then forbidden":              {false, []error{down, down, refused, nil}, []string{away, forbidden, allowed}},
+		"told: not served, then forbidden":  {true, []error{notFound, refused, notFound}, []string{forbidden}},
+		"told: not served, then served":     {true, []error{notFound, nil}, nil},
+		"told: not served, forbidden, seen": {true, []error{notFound, refused, nil}, []string{forbidden, allowed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines []string
+			log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+			resource := Resource{Name: "secrets", Object: &corev1.Secret{}, Optional: true}
+			if tc.told {
+				resource.Served = func(bool) {}
+			}
+			i, err := newInformer(log, "a", resource, &calls{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, answer := range tc.answers {
+				i.answered(answer)
+			}
+			if len(lines) != len(tc.want) {
+				t.Fatalf("%q, want %q", lines, tc.want)
+			}
+			for n, line := range lines {
+				if !strings.Contains(line, tc.want[n]) {
+					t.Errorf("%s, want %s", line, tc.want[n])
+				}
 			}
 		})
 	}
