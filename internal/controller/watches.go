@@ -109,7 +109,7 @@ func (w *watches) build() error {
 	}
 	w.sources, err = source.New(source.Options{
 		Log: r.log.WithName("sources"), Scope: r.options.Scope, Client: core, Codec: clientgoscheme.ParameterCodec,
-		Optional: r.restClientIn, Key: w.key, Selection: r.options.Selection, Labels: r.options.SourceLabels,
+		ClientFor: r.restClientIn, Key: w.key, Selection: r.options.Selection, Labels: r.options.SourceLabels,
 		Exclude: "!" + ledgerstore.ShardLabel, Now: r.options.Now, Changed: w.sourceChanged,
 		LabelsMatter: func() bool { return w.policies.SelectsByLabels() },
 	})

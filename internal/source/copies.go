@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -15,13 +14,16 @@ import (
 	"github.com/flux-reloader/reloader/internal/watch"
 )
 
+// grain is the resolution of the API server's time stamps.
+const grain = time.Second
+
 // copies are what pods hold of SecretProviderClasses, by class. The API need not be installed: it is picked up when it
 // appears, and what was known goes with it.
 type copies struct {
 	options Options
 
 	mu sync.Mutex
-	// asked is whether the API server has said if it serves them, served what it said last.
+	// asked is whether the API server has said if it serves them, served what it said last, for the log.
 	asked, served bool
 	classes       map[reference.Source]*class
 }
@@ -30,6 +32,8 @@ type copies struct {
 type class struct {
 	// held are the copies, by the names of the objects that tell of them.
 	held map[string]*mounted
+	// last is the one that the driver wrote last; nil if it has to be looked for.
+	last *mounted
 	// version is the greatest resourceVersion of them that was seen.
 	version string
 	turns   []plan.Turn
@@ -53,12 +57,13 @@ func (s *Store) watchClasses() error {
 		{string(reference.SecretProviderClass), classResource, keepClass(s.options.Selection.Annotations, s.options.Labels), func(bool) {}, classHandler{s}},
 		{podStatusKind, podStatusResource, keepMounted(s.options.Key), s.copies.setServed, s.copies},
 	} {
-		client, err := s.options.Optional(csiVersion().WithKind(of.kind), scheme)
+		client, err := s.options.ClientFor(csiVersion().WithKind(of.kind), scheme)
 		if err != nil {
 			return fmt.Errorf("preparing sources of kind %s: %w", of.kind, err)
 		}
 		informers, err := watch.New(s.options.Log, s.options.Scope, watch.Resource{
 			Name: of.resource, Client: client, Codec: codec, Object: &podStatus{}, Keep: of.keep, Served: of.served, Indexers: byNamespace(),
+			Optional: true,
 		}, of.handler)
 		if err != nil {
 			return fmt.Errorf("preparing sources of kind %s: %w", of.kind, err)
@@ -70,34 +75,15 @@ func (s *Store) watchClasses() error {
 
 // observe returns what is known of a class now: nothing unless a pod holds something of it.
 func (s *Store) observe(source reference.Source) plan.Source {
-	if s.copies == nil || !s.copies.isServed() {
+	if s.copies == nil || s.Group[podStatusKind].Absent(source.Namespace) {
 		return plan.Source{State: plan.Absent}
 	}
 	for _, kind := range []string{string(reference.SecretProviderClass), podStatusKind} {
-		if !s.sees(kind, source) {
+		if _, _, known := s.Group[kind].Get(source.Namespace, source.Name); !known {
 			return plan.Source{State: plan.Unknown}
 		}
 	}
 	return s.copies.get(source)
-}
-
-// sees reports whether it is known what there is of a kind in a source's namespace: nothing, if it is not served.
-func (s *Store) sees(kind string, source reference.Source) bool {
-	if _, _, known := s.Group[kind].Get(source.Namespace, source.Name); known {
-		return true
-	}
-	for _, err := range s.Group[kind].Refusals() {
-		if apierrors.IsNotFound(err) {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *copies) isServed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.served || !c.asked
 }
 
 func (c *copies) get(source reference.Source) plan.Source {
@@ -140,15 +126,21 @@ func (of *class) observe() *plan.Source {
 	return o
 }
 
-// newest is the copy that the driver wrote last: it asks the store each time.
+// newest is the copy that the driver wrote last, for which it asks the store each time; nil if there is none. A class may have
+// thousands: they are looked through only if the newest is gone.
 func (of *class) newest() *mounted {
-	var newest *mounted
-	for _, m := range of.held {
-		if newest == nil || m.at.After(newest.at) || m.at.Equal(newest.at) && later(m.version, newest.version) {
-			newest = m
+	if of.last == nil {
+		for _, m := range of.held {
+			if of.last == nil || m.newer(of.last) {
+				of.last = m
+			}
 		}
 	}
-	return newest
+	return of.last
+}
+
+func (m *mounted) newer(than *mounted) bool {
+	return m.at.After(than.at) || m.at.Equal(than.at) && later(m.version, than.version)
 }
 
 func later(version, than string) bool {
@@ -158,7 +150,14 @@ func later(version, than string) bool {
 
 // put keeps a copy.
 func (of *class) put(m *mounted) {
+	newest := of.newest()
 	of.held[m.name], of.observed = m, nil
+	switch {
+	case newest == nil || m.newer(newest):
+		of.last = m
+	case newest.name == m.name:
+		of.last = nil
+	}
 	if of.version == "" || later(m.version, of.version) {
 		of.version = m.version
 	}
@@ -209,17 +208,24 @@ func (c *copies) change(newer *mounted, origin watch.Origin) bool {
 	older := of.held[newer.name]
 	m := *newer
 	switch {
+	case older.copied.Pod != m.copied.Pod && origin != watch.Watched: // another pod of the same name, and nobody saw what came when
+		of.seenAt = c.options.Now()
+		of.put(&m)
+		return !m.copied.Changed.IsZero()
 	case maps.Equal(older.copied.Content, m.copied.Content):
 		m.copied.Changed, m.at = older.copied.Changed, older.at
 		of.put(&m)
 		return false
-	case older.copied.Pod != m.copied.Pod: // another pod of the same name: for it, it was made
+	case older.copied.Pod != m.copied.Pod: // for it, it was made
 		m.copied.Made, m.copied.Changed = m.at, time.Time{}
 		of.put(&m)
 		return false
 	}
 	if origin == watch.Watched && !m.at.After(older.at) {
 		m.at = c.options.Now() // by our own clock, without the API server's
+		if m.copied.Changed.After(m.copied.Made) {
+			m.at = older.at.Add(grain) // the API server's, that has not moved: what it tells next has to be later
+		}
 	}
 	m.copied.Changed = m.at
 	of.seenAt = c.options.Now()
@@ -243,6 +249,9 @@ func (c *copies) Deleted(kept any) {
 	of := c.classes[m.source]
 	if of == nil {
 		return
+	}
+	if of.last != nil && of.last.name == m.name {
+		of.last = nil
 	}
 	delete(of.held, m.name)
 	of.observed = nil

@@ -1,11 +1,16 @@
 package source
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,12 +34,18 @@ var vault = reference.Source{Kind: reference.SecretProviderClass, Namespace: "ap
 // newCSIFixture is a store of SecretProviderClasses that is told of events by the test, and knows all there is.
 func newCSIFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newCSIFixtureOf(t, "http://127.0.0.1:1")
+}
+
+// newCSIFixtureOf is that with what stands for the API server.
+func newCSIFixtureOf(t *testing.T, server watchtest.Host) *fixture {
+	t.Helper()
 	f := &fixture{t: t, key: testKey(t), now: clock.Add(time.Hour)}
 	settings := selection.Defaults()
 	settings.Kinds = []reference.Kind{reference.SecretProviderClass}
 	store, err := New(Options{
 		Log: logr.Discard(), Scope: watch.AllNamespaces(), Codec: clientgoscheme.ParameterCodec, Key: f.key, Selection: settings,
-		Optional: watchtest.Host("http://127.0.0.1:1").Client, Now: func() time.Time { return f.now },
+		ClientFor: server.Client, Now: func() time.Time { return f.now },
 		Changed: func(s reference.Source, initial bool) { f.told = append(f.told, told{s.Name, initial}) },
 	})
 	if err != nil {
@@ -148,6 +159,18 @@ func TestCopies(t *testing.T) {
 			o.ResourceVersion, o.Changed, o.SeenAt = "12", at(seen+5), at(seen+5)
 			o.Turns = []plan.Turn{{After: "11", Since: at(seen + 5), Keys: map[string]string{"db/password": "11"}}}
 		}, 2, "2"},
+		"changed twice within a second": {func(c *copies) {
+			twice := f.kept(status("a", "2", "12", 3590))
+			c.Updated(a1, twice, watch.Watched)
+			f.now = at(9000)
+			c.Updated(twice, f.kept(status("a", "3", "13", 3590)), watch.Watched)
+		}, []told{{"vault", false}, {"vault", false}}, func(o *plan.Source) {
+			o.ResourceVersion, o.Changed, o.SeenAt = "13", at(3591), at(9000)
+			o.Turns = []plan.Turn{
+				{After: "11", Since: at(3590), Keys: map[string]string{"db/password": "11"}},
+				{After: "12", Since: at(3591), Keys: map[string]string{"db/password": "12"}},
+			}
+		}, 2, "3"},
 		"written anew as it was": {func(c *copies) {
 			c.Updated(a1, f.kept(status("a", "1", "12", 3590)), watch.Watched)
 		}, nil, func(o *plan.Source) { o.ResourceVersion = "12" }, 2, "1"},
@@ -156,6 +179,16 @@ func TestCopies(t *testing.T) {
 			s.OwnerReferences[0].UID = "another"
 			c.Updated(a1, f.kept(s), watch.Watched)
 		}, nil, func(o *plan.Source) { o.ResourceVersion = "12" }, 2, "2"},
+		"for another pod of the same name, and changed in place before a list": {func(c *copies) {
+			s := status("a", "3", "12", 3590)
+			s.OwnerReferences[0].UID = "another"
+			c.Updated(a1, f.kept(s), watch.Relisted)
+		}, changed, func(o *plan.Source) { o.ResourceVersion, o.Changed, o.SeenAt = "12", at(3590), at(seen+5) }, 2, "3"},
+		"for another pod of the same name, before a list": {func(c *copies) {
+			s := status("a", "1", "12", 0)
+			s.OwnerReferences[0].UID = "another"
+			c.Updated(a1, f.kept(s), watch.Relisted)
+		}, nil, func(o *plan.Source) { o.ResourceVersion, o.SeenAt = "12", at(seen+5) }, 2, "1"},
 		"two in a list, the later first": {func(c *copies) {
 			c.Updated(a1, f.kept(status("a", "2", "13", 3590)), watch.Relisted)
 			c.Updated(b1, f.kept(status("b", "2", "12", 3580)), watch.Relisted)
@@ -208,9 +241,8 @@ func TestCopiesComeAndGo(t *testing.T) {
 
 	c.setServed(false)
 	f.wantTold(told{"vault", false})
-	if got := f.store.Get(vault); got.State != plan.Absent {
-		t.Errorf("not served: state %d, want absent", got.State)
-	}
+	c.setServed(false)
+	f.wantTold()
 	c.setServed(true)
 	f.wantTold(told{"vault", false})
 	if got := f.store.Get(vault); got.State != plan.Unknown {
@@ -220,6 +252,58 @@ func TestCopiesComeAndGo(t *testing.T) {
 	f.wantTold()
 	if got := c.get(vault); got.State != plan.Absent {
 		t.Errorf("gone: state %d, want absent", got.State)
+	}
+}
+
+// What is not served does not exist, and is not known once the API server serves it and forbids to see it.
+func TestCopiesThatMayNotBeSeen(t *testing.T) {
+	var code atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer := metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Code: code.Load()}
+		answer.Status, answer.Reason = metav1.StatusFailure, metav1.StatusReasonNotFound
+		if answer.Code == http.StatusForbidden {
+			answer.Reason = metav1.StatusReasonForbidden
+		}
+		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+		w.WriteHeader(int(answer.Code))
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	defer server.Close()
+	f := newCSIFixtureOf(t, watchtest.Host(server.URL))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { f.store.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+
+	code.Store(http.StatusNotFound)
+	watchtest.Eventually(t, "not served, so absent", func() bool { return f.store.Get(vault).State == plan.Absent })
+	code.Store(http.StatusForbidden)
+	watchtest.Eventually(t, "forbidden, so unknown", func() bool { return f.store.Get(vault).State == plan.Unknown })
+	code.Store(http.StatusNotFound)
+	watchtest.Eventually(t, "absent again", func() bool { return f.store.Get(vault).State == plan.Absent })
+}
+
+// The newest copy is known as it would be if all were looked through, whatever comes and goes in between.
+func TestTheNewestCopy(t *testing.T) {
+	f := newCSIFixture(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	of := &class{held: map[string]*mounted{}}
+	c := &copies{options: f.store.options, classes: map[reference.Source]*class{vault: of}}
+	for version := range 2000 {
+		m := f.kept(status(string(rune('a'+random.IntN(9))), strconv.Itoa(random.IntN(3)), strconv.Itoa(version+1), random.IntN(5)))
+		held := of.held[m.name]
+		switch {
+		case held == nil:
+			c.Added(m, watch.Watched)
+		case random.IntN(4) == 0 && len(of.held) > 1:
+			c.Deleted(held)
+		default:
+			c.Updated(held, m, watch.Origin(random.IntN(3)))
+		}
+		if got, want := of.newest(), (&class{held: of.held}).newest(); got != want {
+			t.Fatalf("after %d events %s of %v, want %s of %v", version, got.name, got.at, want.name, want.at)
+		}
 	}
 }
 
@@ -257,7 +341,7 @@ func TestStakaterHashOfCopies(t *testing.T) {
 			}))
 			defer server.Close()
 			f := newCSIFixture(t)
-			f.store.options.Optional = watchtest.Host(server.URL).Client
+			f.store.options.ClientFor = watchtest.Host(server.URL).Client
 			got, err := f.store.StakaterHash(t.Context(), vault)
 			if err != nil {
 				t.Fatal(err)
@@ -271,5 +355,14 @@ func TestStakaterHashOfCopies(t *testing.T) {
 				t.Errorf("%q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// The hash of what is not served is that of nothing: a takeover does not wait for it.
+func TestStakaterHashOfWhatIsNotServed(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	if got, err := newCSIFixtureOf(t, watchtest.Host(server.URL)).store.StakaterHash(t.Context(), vault); err != nil || got != "" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -56,13 +57,16 @@ func (s *Store) StakaterHash(ctx context.Context, source reference.Source) (stri
 // stakaterHashOfCopies is that of what the driver wrote last of a class; empty if it has not written anything.
 func (s *Store) stakaterHashOfCopies(ctx context.Context, source reference.Source) (string, error) {
 	scheme := csiScheme()
-	client, err := s.options.Optional(csiVersion().WithKind(podStatusKind), scheme)
+	client, err := s.options.ClientFor(csiVersion().WithKind(podStatusKind), scheme)
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", source, err)
 	}
 	list := &podStatusList{}
 	err = client.Get().Namespace(source.Namespace).Resource(podStatusResource).
 		VersionedParams(&metav1.ListOptions{}, runtime.NewParameterCodec(scheme)).Do(ctx).Into(list)
+	if apierrors.IsNotFound(err) {
+		return "", nil // what is not served has not been written
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", source, err)
 	}

@@ -48,10 +48,10 @@ type Options struct {
 	// Client talks to the core API group.
 	Client rest.Interface
 	Codec  runtime.ParameterCodec
-	// Optional makes a client for watches of a kind that the scheme knows, and that need not be installed. It is asked for
+	// ClientFor makes a client for watches of a kind that the scheme knows, and that need not be installed. It is asked for
 	// kinds of Selection only.
-	Optional func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
-	Key      digest.Key
+	ClientFor func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
+	Key       digest.Key
 	// Selection says which kinds are watched, and by which annotations sources are marked.
 	Selection selection.Settings
 	// Labels select the sources that count. The others are watched all the same: by what a narrower watch tells, one that
