@@ -120,11 +120,16 @@ func (d *decider) staleAtSight(pod Pod, f finding) bool {
 	return d.certainlyStale(pod, f)
 }
 
+// rotated reports whether copies were seen to change in place since the last decision: maybe those of pods that a restart made.
+func (d *decider) rotated() bool {
+	return slices.ContainsFunc(d.findings, func(f finding) bool { return f.differs() && f.own && len(f.turns) > 0 })
+}
+
 // overtaken reports whether a pod that carries the last value holds a copy that was changed since: what that restart was
 // for is not all there is.
 func (d *decider) overtaken() bool {
 	return slices.ContainsFunc(d.findings, func(f finding) bool {
-		return f.differs() && f.copied() && !d.without(f) && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool {
+		return f.differs() && f.own && slices.ContainsFunc(d.in.Rollout.Pods, func(p Pod) bool {
 			return p.Value == d.entry.Value && f.stale(p)
 		})
 	})

@@ -274,7 +274,9 @@ func TestARotationIsOneRestart(t *testing.T) {
 	s := newScenario(t).mounts().proven()
 	s.rotated("a", "2").later(3).decide()
 	s.restarted().later(5).rotated("b", "2").later(3)
-	expect(t, s, "the second old pod is rotated in mid-rollout", outcome{Verdict: plan.Restarting, Changes: "SecretProviderClass/vault changed (password)"})
+	expect(t, s, "the second old pod is rotated in mid-rollout", outcome{Verdict: plan.Restarting, Changes: "SecretProviderClass/vault changed (password)", Asked: true})
+	s.later(5)
+	expect(t, s, "pods are not asked again and again", outcome{Verdict: plan.Restarting, Changes: "SecretProviderClass/vault changed (password)"})
 	s.replaced("2", "c", "d").later(30)
 	expect(t, s, "new pods mounted the new version", outcome{Verdict: plan.InSync, Asked: true})
 	s.later(30)
@@ -304,6 +306,22 @@ func TestAHeldRotationIsWrittenOnce(t *testing.T) {
 	s.restarted().later(1200).rotated("b", "2").later(3)
 	s.in.Workload.Rolling = false // its new pods do not come up, and nobody waits for them any more
 	expect(t, s, "it is stuck", outcome{Verdict: plan.Restarting, Changes: "SecretProviderClass/vault changed (password)", Asked: true})
+}
+
+// Credentials may be made for each pod. A rollout that is stuck is not begun anew for each old pod whose own are renewed.
+func TestAStuckRolloutIsBegunOnce(t *testing.T) {
+	stuck := outcome{Verdict: plan.Restarting, Changes: "SecretProviderClass/vault changed (password)", Asked: true}
+	s := newScenario(t).mounts().proven()
+	s.rotated("a", "a2").later(3).decide()
+	s.restarted().later(1200).rotated("b", "b2").later(3)
+	expect(t, s, "another old pod", stuck)
+	s.later(300).rotated("a", "a3").later(3)
+	expect(t, s, "the first once more", stuck)
+	s.in.Workload.Rolling = false
+	s.pods = append(s.pods, s.newPod())
+	s.pods[2].Name, s.pods[2].UID = "c", "c"
+	s.copied("c", int(s.in.Now.Sub(at(0))/time.Second), "c1").later(60).rotated("c", "c2").later(3)
+	expect(t, s, "a new pod", outcome{Verdict: plan.Restart, Changes: "SecretProviderClass/vault changed (password)", Asked: true})
 }
 
 func TestCopiesAtFirstSight(t *testing.T) {

@@ -154,7 +154,7 @@ func (d *decider) compare() {
 		record, recorded := d.entry.Sources[use.Source]
 		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
 		if f.copied() {
-			if f.spreads && d.without(f) {
+			if f.own = !d.without(f); f.spreads && !f.own {
 				f.condition = same
 			}
 		} else {

@@ -45,6 +45,8 @@ type finding struct {
 	proof   digest.Digest
 	copies  int
 	spreads bool
+	// own is whether each pod of the workload tells by its copy what it runs with.
+	own bool
 	// equal is whether the content is the recorded one, all of it.
 	equal bool
 	keys  []string
@@ -211,7 +213,7 @@ func diverged(f finding) ledger.Source {
 	if r.Diverged.IsZero() {
 		r.Diverged = divergence(f)
 	}
-	r.Written = r.Written && f.shown == r.Pending && (len(f.turns) == 0 || f.copied())
+	r.Written = r.Written && (f.own || f.shown == r.Pending && (len(f.turns) == 0 || f.copied()))
 	r.UID, r.ResourceVersion = f.seen.UID, f.seen.ResourceVersion
 	r.Pending, r.PendingChanged = f.shown, time.Time{}
 	if f.timed {

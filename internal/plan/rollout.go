@@ -9,7 +9,7 @@ import (
 // was written is through.
 func (d *decider) freshAlready() *Decision {
 	written := d.written()
-	if written && d.in.Rollout == nil && d.in.Workload.Rolling && d.in.Workload.Held == "" {
+	if written && d.in.Rollout == nil && d.in.Workload.Rolling && d.in.Workload.Held == "" && !d.rotated() {
 		// What the cache shows is enough to know that it is not through.
 		return d.underWay()
 	}
