@@ -162,7 +162,8 @@ func deployments() setKind {
 func (w *world) asked() []cluster.AuditEvent {
 	w.t.Helper()
 	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool {
-		optional := strings.Contains(e.APIGroup, "fluxcd") || e.APIGroup == configVersion().Group
+		optional := strings.Contains(e.APIGroup, "fluxcd") || e.APIGroup == configVersion().Group ||
+			strings.HasPrefix(e.RequestURI, "/apis/"+configVersion().GroupVersion().String())
 		return e.Verb == "get" && e.Name == keySecret || optional && e.Verb != "patch"
 	})
 }
