@@ -11,12 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
-	"github.com/flux-reloader/reloader/test/cluster"
 )
 
 const (
@@ -200,19 +198,8 @@ func TestEachWorkloadOfAClassIsRestartedForItsOwnPods(t *testing.T) {
 
 // The driver may be installed and removed while the controller runs. Without it, other sources restart as ever.
 func TestSecretProviderClassesComeAndGo(t *testing.T) {
-	t.Parallel()
 	g := NewWithT(t)
-	own, err := cluster.Start(t.Context(), cluster.Options{With: []cluster.Component{cluster.KWOK}, AuditLog: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = own.Stop() })
-	w := &world{t: t, cluster: own, edits: map[string]int64{}}
-	w.admin, err = client.New(own.Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(rights(w.admin).CreateClusterRole(t.Context())).To(Succeed())
-	w.namespace = w.newNamespace("test")
-	w.state = w.namespace
-	w.permit()
-	w.bindHere(w.state)
+	w := newOwnWorld(t)
 	w.create(configMap("settings", "key", "0"), deployment("web", auto, envFromConfigMap("settings"), mountClass("vault")))
 	w.createMarker()
 	w.awaitRollout("web")
