@@ -108,10 +108,12 @@ func (d *decider) unsettled() *Decision {
 	return &decision
 }
 
-// again is when to ask again for what is not there yet: soon, then less and less often.
+// again is when to ask again for what is not there yet: soon, then less and less often. Pods may never come, of a new Deployment
+// that is paused or where there is no quota for them; if they do, the workload's status changes.
 func (d *decider) again() time.Duration {
-	if d.entry.PendingSince.IsZero() {
-		return lookAgain
+	since := d.entry.PendingSince
+	if since.IsZero() {
+		since = d.in.Progressed
 	}
-	return min(recheck, max(lookAgain, d.now.Sub(d.entry.PendingSince)/2))
+	return min(recheck, max(lookAgain, d.now.Sub(since)/2))
 }

@@ -127,6 +127,20 @@ func TestFirstSight(t *testing.T) {
 	}}.run(t)
 }
 
+// TestFirstSightWithoutPods because they may never come: the API server must not be asked for them every other second until then.
+func TestFirstSightWithoutPods(t *testing.T) {
+	s := newScenario(t).hasPods().renewed(-500)
+	for _, again := range []struct {
+		passed int
+		want   time.Duration
+	}{{0, 2 * time.Second}, {2, 2 * time.Second}, {58, 30 * time.Second}, {3600, 5 * time.Minute}} {
+		s.later(again.passed)
+		if d := s.decide(); d.Verdict != plan.Restarting || d.After != again.want {
+			t.Errorf("%s after the workload last moved: %s, again after %s, want %s", s.in.Now.Sub(s.in.Progressed), d.Verdict, d.After, again.want)
+		}
+	}
+}
+
 func TestFirstSightWithoutLedger(t *testing.T) {
 	table{{
 		name: "no certificate", reason: "a storm at install or after a loss is worse: only a certificate is certain",
