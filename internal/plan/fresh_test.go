@@ -27,7 +27,27 @@ func TestFreshByTime(t *testing.T) {
 			s.made(tls, -3600, "crt", "A", "key", "A").proven().hasPods(pod(700)).met(tls, changed, keyValue...).later(120)
 		}
 	}
+	// relisted has the Secret written once more at 610 while the watch is lost, by whom and with what in between nobody saw.
+	relisted := func(s *scenario, created int) {
+		s.later(15).edit(tls, func(o *plan.Source) { o.ResourceVersion, o.Listed = s.next(), at(610) }).hasPods(pod(created)).later(120)
+	}
 	table{{
+		name: "before a list that shows another write", reason: "content may have been another in between",
+		given: func(s *scenario) { relisted(s.proven().wrote(tls, "crt", "B"), 605) }, want: stale,
+	}, {
+		name: "in the second of a write that a list shows", reason: "content may have been another just before",
+		given: func(s *scenario) { relisted(s.proven().wrote(tls, "crt", "B"), 610) }, want: stale,
+	}, {
+		name: "after a write that a list shows", reason: "content has been the same since",
+		given: func(s *scenario) { relisted(s.proven().wrote(tls, "crt", "B"), 612) }, want: fresh,
+	}, {
+		name: "before a list that shows another write, the change on record", reason: "what is on record is of before the watch was lost",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B").held(plan.Suspended).later(5).decide()
+			relisted(s.resumed(), 606)
+		},
+		want: stale,
+	}, {
 		name: "a key that pods cannot see changes later", reason: "the time of what they see is known still",
 		given: func(s *scenario) {
 			s.uses(tls, reference.Keys("crt")).proven().wrote(tls, "crt", "B").held(plan.Suspended).later(5).decide()

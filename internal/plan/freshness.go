@@ -64,10 +64,11 @@ func (d *decider) freshFor(pod Pod, f finding) bool {
 	if !f.timed {
 		return false
 	}
-	if age := pod.Created.Sub(f.since); age != 0 && age != grain {
+	since := latest(f.since, f.seen.Listed) // in between it may have been another
+	if age := pod.Created.Sub(since); age != 0 && age != grain {
 		return age > grain
 	}
-	return d.tied(pod, f)
+	return d.tied(pod, f, since)
 }
 
 // before reports whether the pod and every container of it, also one that was started again, began before the time.
@@ -79,8 +80,7 @@ func before(pod Pod, t time.Time) bool {
 // configuration and the workload. Those who apply both apply configuration first. That they applied the workload then is
 // asked for because a restart, ours or another's, makes revisions too. What they apply last are Flux's own objects: if that
 // is the workload's owner, the workload follows.
-func (d *decider) tied(pod Pod, f finding) bool {
-	t := f.since
+func (d *decider) tied(pod Pod, f finding, t time.Time) bool {
 	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
 		return true
 	}

@@ -71,6 +71,7 @@ func (p *process) list() {
 		if o := p.server.sources[name]; o != nil {
 			p.raw[name] = o
 			observed := p.observed(o)
+			observed.Listed = observed.Changed
 			if p.faults.digestTwice {
 				observed.Content = p.server.digestOf(name, nil)
 			}
@@ -147,6 +148,9 @@ func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 	p.raw[name] = o
 	observed := p.observed(o)
 	known, had := p.states[name]
+	if observed.Listed = known.Listed; !watched {
+		observed.Listed = observed.Changed
+	}
 	switch {
 	case !had:
 		observed.Live = watched && p.live(observed)

@@ -210,7 +210,9 @@ func (s *Store) Added(kept any, origin watch.Origin) {
 	}
 	observed := o.observed
 	observed.SeenAt = s.options.Now()
-	observed.Live = origin == watch.Watched && s.live(observed)
+	if observed.Live = origin == watch.Watched && s.live(observed); origin != watch.Watched {
+		observed.Listed = observed.Changed
+	}
 	s.set(o.source, observed)
 	s.options.Changed(o.source, origin == watch.Initial)
 }
@@ -226,6 +228,9 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	known := s.states[newer.source]
 	s.mu.RUnlock()
 	observed := newer.observed
+	if observed.Listed = known.Listed; origin != watch.Watched && observed.ResourceVersion != known.ResourceVersion {
+		observed.Listed = observed.Changed
+	}
 	if known.State == plan.Present && maps.Equal(known.Content, observed.Content) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
 		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns

@@ -105,6 +105,9 @@ func TestAdded(t *testing.T) {
 			}
 			f.store.Added(f.object("1", data("a", "1"), written), test.origin)
 			got := f.state()
+			if watched := test.origin == watch.Watched; watched && !got.Listed.IsZero() || !watched && !got.Listed.Equal(written) {
+				t.Errorf("listed as of %s", got.Listed)
+			}
 			if got.State != plan.Present || got.Live != test.live || !got.SeenAt.Equal(f.now) || got.Timing != plan.Listed || !got.Changed.Equal(written) {
 				t.Errorf("observed %+v", got)
 			}
@@ -144,7 +147,7 @@ func TestUpdated(t *testing.T) {
 			f.store.Updated(before, after, watch.Watched)
 			want := after.observed
 			want.SeenAt, want.Timing, want.Live = f.now, test.timing, test.live
-			want.Turns = want.Turned(first)
+			want.Turns, want.Listed = want.Turned(first), first.Listed
 			if !test.told {
 				want = first
 				want.ResourceVersion = "2"
@@ -172,6 +175,33 @@ func TestUpdatedInALaterList(t *testing.T) {
 	if got := f.state(); got.Live || got.Timing != plan.Listed || len(got.Turns) != 1 {
 		t.Errorf("observed %+v", got)
 	}
+}
+
+// What a list shows after a lost watch may have been another meanwhile, though it is as it was known: if it was written, nobody
+// knows what it held in between. Its own times stay what they were.
+func TestSeenAgainInALaterList(t *testing.T) {
+	f := newFixture(t)
+	before := f.object("1", data("a", "1"), f.now)
+	f.store.Added(before, watch.Watched)
+	first := f.state()
+	f.told = nil
+
+	after := f.object("1", data("a", "1"), f.now.Add(time.Minute))
+	f.store.Updated(before, after, watch.Relisted)
+	if diff := cmp.Diff(first, f.state()); diff != "" {
+		t.Errorf("of the same version, observed (-want +got):\n%s", diff)
+	}
+	after = f.object("2", data("a", "1"), f.now.Add(time.Minute))
+	f.store.Updated(before, after, watch.Relisted)
+	first.ResourceVersion, first.Listed = "2", f.now.Add(time.Minute)
+	if diff := cmp.Diff(first, f.state()); diff != "" {
+		t.Errorf("of another version, observed (-want +got):\n%s", diff)
+	}
+	f.store.Updated(after, f.object("3", data("a", "1"), f.now.Add(time.Hour)), watch.Watched)
+	if got := f.state(); !got.Listed.Equal(first.Listed) {
+		t.Errorf("a write that was watched and changes nothing: listed as of %s, want %s", got.Listed, first.Listed)
+	}
+	f.wantTold()
 }
 
 // A watch that lags behind shows each change, but none as it happens.
