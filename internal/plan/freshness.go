@@ -81,9 +81,6 @@ func before(pod Pod, t time.Time) bool {
 // asked for because a restart, ours or another's, makes revisions too. What they apply last are Flux's own objects: if that
 // is the workload's owner, the workload follows.
 func (d *decider) tied(pod Pod, f finding, t time.Time) bool {
-	if d.in.Workload.Created.Equal(t) && f.seen.Created.Equal(t) {
-		return true
-	}
 	within := func(at time.Time) bool { return !at.Before(t) && at.Sub(t) <= grain }
 	if d.in.Rollout == nil || !pod.Current || !within(d.in.Rollout.Born) || !within(d.in.Workload.Applied) ||
 		f.seen.Manager == "" || !f.seen.Changed.Equal(t) {
