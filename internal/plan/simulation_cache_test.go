@@ -22,6 +22,7 @@ type stream struct {
 type caches struct {
 	raw       map[reference.Source]*apiSource
 	states    map[reference.Source]plan.Source
+	former    map[reference.Source]plan.Source // SeenAt is when it went
 	workloads map[ledger.Workload]*apiWorkload
 	sourceIn  stream
 	loadIn    stream
@@ -140,6 +141,9 @@ func (p *process) live(observed plan.Source) bool {
 func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 	before := p.raw[name]
 	if o == nil {
+		was := p.states[name]
+		was.SeenAt = p.clock()
+		p.former[name] = was
 		delete(p.raw, name)
 		delete(p.states, name)
 		p.sourceChanged(name)
@@ -154,6 +158,11 @@ func (p *process) sawSource(name reference.Source, o *apiSource, watched bool) {
 	switch {
 	case !had:
 		observed.Live = watched && p.live(observed)
+		if was, known := p.former[name]; known && p.clock().Sub(was.SeenAt) <= 5*time.Minute {
+			if observed.Turns = was.Turns; !maps.Equal(was.Content, observed.Content) {
+				observed.Turns = observed.Turned(was)
+			}
+		}
 	case maps.Equal(known.Content, observed.Content):
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
 		observed.SeenAt, observed.Live, observed.Turns = known.SeenAt, known.Live, known.Turns

@@ -176,7 +176,7 @@ func (s *simulation) startProcess() {
 			workloads: map[ledger.Workload]*apiWorkload{},
 		},
 	}
-	p.states = map[reference.Source]plan.Source{}
+	p.states, p.former = map[reference.Source]plan.Source{}, map[reference.Source]plan.Source{}
 	p.skew = []time.Duration{0, s.between(-900, 900), s.between(-60000, 60000), s.between(-7200000, 7200000)}[s.r.Intn(4)]
 	s.note("process %d starts, clock off by %s", p.id, p.skew)
 	s.processes = append(s.processes, p)

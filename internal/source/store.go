@@ -78,13 +78,13 @@ type Store struct {
 
 	mu     sync.RWMutex
 	states map[reference.Source]plan.Source
-	// gone is when sources went away, of those that did so lately: what settles is told by it.
-	gone map[reference.Source]time.Time
+	// gone are sources that went away lately.
+	gone map[reference.Source]gone
 }
 
 // New prepares a store. It fills with Run.
 func New(options Options) (*Store, error) {
-	s := &Store{Group: watch.Group{}, options: options, states: map[reference.Source]plan.Source{}, gone: map[reference.Source]time.Time{}}
+	s := &Store{Group: watch.Group{}, options: options, states: map[reference.Source]plan.Source{}, gone: map[reference.Source]gone{}}
 	resources := map[reference.Kind]watch.Resource{
 		reference.Secret: {Name: "secrets", Object: &corev1.Secret{}, Select: func(o *metav1.ListOptions) {
 			o.FieldSelector = helmReleases
@@ -140,7 +140,7 @@ func (s *Store) Get(source reference.Source) plan.Source {
 	}
 	s.mu.RLock()
 	observed, found := s.states[source]
-	gone := s.gone[source]
+	was := s.gone[source]
 	s.mu.RUnlock()
 	_, exists, known := s.get(source)
 	switch {
@@ -151,7 +151,7 @@ func (s *Store) Get(source reference.Source) plan.Source {
 	case exists: // in the informer's store, its event still under way
 		return plan.Source{State: plan.Unknown}
 	default:
-		return plan.Source{State: plan.Absent, SeenAt: gone}
+		return plan.Source{State: plan.Absent, SeenAt: was.at}
 	}
 }
 
@@ -213,6 +213,12 @@ func (s *Store) Added(kept any, origin watch.Origin) {
 	if observed.Live = origin == watch.Watched && s.live(observed); origin != watch.Watched {
 		observed.Listed = observed.Changed
 	}
+	s.mu.RLock()
+	was, known := s.gone[o.source]
+	s.mu.RUnlock()
+	if known {
+		observed.Turns = was.turned(observed)
+	}
 	s.set(o.source, observed)
 	s.options.Changed(o.source, origin == watch.Initial)
 }
@@ -254,6 +260,20 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	s.options.Changed(newer.source, false)
 }
 
+// gone is what was known of a source when it went away, and when that was: what settles is told by it.
+type gone struct {
+	at    time.Time
+	known plan.Source
+}
+
+// turned are the turns of a source that was made again: what it was before is not forgotten with the object.
+func (g gone) turned(observed plan.Source) []plan.Turn {
+	if maps.Equal(g.known.Content, observed.Content) {
+		return g.known.Turns
+	}
+	return observed.Turned(g.known)
+}
+
 // relabelled reports whether labels changed that something depends on.
 func (s *Store) relabelled(older, newer *object) bool {
 	return older.labels != newer.labels && s.options.LabelsMatter != nil && s.options.LabelsMatter()
@@ -267,9 +287,9 @@ func (s *Store) Deleted(kept any) {
 	}
 	now := s.options.Now()
 	s.mu.Lock()
+	maps.DeleteFunc(s.gone, func(_ reference.Source, g gone) bool { return now.Sub(g.at) > keepGone })
+	s.gone[o.source] = gone{now, s.states[o.source]}
 	delete(s.states, o.source)
-	maps.DeleteFunc(s.gone, func(_ reference.Source, at time.Time) bool { return now.Sub(at) > keepGone })
-	s.gone[o.source] = now
 	s.mu.Unlock()
 	s.options.Changed(o.source, false)
 }

@@ -310,8 +310,8 @@ func TestDeleted(t *testing.T) {
 	}
 	f.wantTold(told{"tls", false})
 	tls := kept.source
-	if got := f.store.gone[tls]; !got.Equal(f.now) {
-		t.Errorf("gone since %s", got)
+	if got := f.store.gone[tls]; !got.at.Equal(f.now) {
+		t.Errorf("gone since %s", got.at)
 	}
 
 	other := *kept
@@ -324,6 +324,30 @@ func TestDeleted(t *testing.T) {
 	f.store.Added(&other, watch.Watched)
 	if len(f.store.gone) != 0 {
 		t.Errorf("gone: %v, and it is there", f.store.gone)
+	}
+}
+
+// What a source held before outlives the object, or content that returns in another would not be known to have been away.
+func TestTurnsOutliveTheObject(t *testing.T) {
+	f := newFixture(t)
+	first := f.object("1", data("a", "1"), f.now)
+	f.store.Added(first, watch.Initial)
+	other := f.object("2", data("a", "2"), f.now.Add(time.Minute))
+	f.store.Updated(first, other, watch.Watched)
+	turns := f.state().Turns
+
+	f.store.Deleted(other)
+	same := f.object("4", data("a", "2"), f.now.Add(2*time.Minute))
+	f.store.Added(same, watch.Watched)
+	if diff := cmp.Diff(turns, f.state().Turns); diff != "" || len(turns) != 1 {
+		t.Errorf("made again as it was, turns (-before +after):\n%s", diff)
+	}
+	known := f.state()
+	f.store.Deleted(same)
+	back := f.object("6", data("a", "1"), f.now.Add(3*time.Minute))
+	f.store.Added(back, watch.Watched)
+	if diff := cmp.Diff(back.observed.Turned(known), f.state().Turns); diff != "" || len(f.state().Turns) != 2 {
+		t.Errorf("made again with other content, turns (-want +got):\n%s", diff)
 	}
 }
 
