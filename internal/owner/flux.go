@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/watch"
 )
 
 // kind is a kind of Flux objects that apply others.
@@ -86,29 +87,11 @@ func (o *fluxObject) DeepCopyObject() runtime.Object {
 	return &c
 }
 
-type fluxObjectList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-
-	Items []fluxObject `json:"items"`
-}
-
-// DeepCopyObject implements runtime.Object.
-func (l *fluxObjectList) DeepCopyObject() runtime.Object {
-	c := &fluxObjectList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy()}
-	for i := range l.Items {
-		c.Items = append(c.Items, *l.Items[i].DeepCopyObject().(*fluxObject))
-	}
-	return c
-}
-
 // newScheme says how the kinds are decoded.
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, k := range kinds() {
-		metav1.AddToGroupVersion(scheme, k.version)
-		scheme.AddKnownTypeWithName(k.version.WithKind(k.name), &fluxObject{})
-		scheme.AddKnownTypeWithName(k.version.WithKind(k.name+"List"), &fluxObjectList{})
+		watch.AddKind[fluxObject](scheme, k.version.WithKind(k.name))
 	}
 	return scheme
 }

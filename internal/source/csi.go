@@ -55,29 +55,13 @@ func (s *podStatus) DeepCopyObject() runtime.Object {
 	return &c
 }
 
-type podStatusList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-
-	Items []podStatus `json:"items"`
-}
-
-// DeepCopyObject implements runtime.Object.
-func (l *podStatusList) DeepCopyObject() runtime.Object {
-	c := &podStatusList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy()}
-	for i := range l.Items {
-		c.Items = append(c.Items, *l.Items[i].DeepCopyObject().(*podStatus))
-	}
-	return c
-}
+type podStatusList = watch.List[podStatus, *podStatus]
 
 // csiScheme says how both kinds are decoded.
 func csiScheme() *runtime.Scheme {
-	scheme, version := runtime.NewScheme(), csiVersion()
-	metav1.AddToGroupVersion(scheme, version)
+	scheme := runtime.NewScheme()
 	for _, kind := range []string{string(reference.SecretProviderClass), podStatusKind} {
-		scheme.AddKnownTypeWithName(version.WithKind(kind), &podStatus{})
-		scheme.AddKnownTypeWithName(version.WithKind(kind+"List"), &podStatusList{})
+		watch.AddKind[podStatus](scheme, csiVersion().WithKind(kind))
 	}
 	return scheme
 }

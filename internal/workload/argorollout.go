@@ -117,22 +117,6 @@ func clone[T any](p *T) *T {
 	return ptr.To(*p)
 }
 
-type argoList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-
-	Items []argoObject `json:"items"`
-}
-
-// DeepCopyObject implements runtime.Object.
-func (l *argoList) DeepCopyObject() runtime.Object {
-	c := &argoList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy()}
-	for i := range l.Items {
-		c.Items = append(c.Items, *l.Items[i].DeepCopyObject().(*argoObject))
-	}
-	return c
-}
-
 func observeArgoRollout(o client.Object, by Observer) plan.Workload {
 	r := o.(*argoObject)
 	template, unseen := &corev1.PodTemplateSpec{}, ""

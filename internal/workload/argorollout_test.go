@@ -359,8 +359,8 @@ func TestCopiesOfCustomResources(t *testing.T) {
 		r.Spec.Template = rawTemplate(`{}`)
 		r.Status.PauseConditions, r.Status.CurrentStepIndex = []argoPauseReason{{Reason: "x"}}, ptr.To(int32(1))
 	})
-	c := (&argoList{Items: []argoObject{*r}}).DeepCopyObject().(*argoList).Items[0]
-	if diff := cmp.Diff(*r, c); diff != "" {
+	c := r.DeepCopyObject().(*argoObject)
+	if diff := cmp.Diff(r, c); diff != "" {
 		t.Fatalf("(-original +copy):\n%s", diff)
 	}
 	*c.Spec.Replicas, c.Spec.Template[0], c.Spec.Selector.MatchLabels["a"], c.Spec.WorkloadRef.Name = 9, 'x', "c", "other"

@@ -77,22 +77,6 @@ func (d *configObject) DeepCopyObject() runtime.Object {
 	return &c
 }
 
-type configList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-
-	Items []configObject `json:"items"`
-}
-
-// DeepCopyObject implements runtime.Object.
-func (l *configList) DeepCopyObject() runtime.Object {
-	c := &configList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy()}
-	for i := range l.Items {
-		c.Items = append(c.Items, *l.Items[i].DeepCopyObject().(*configObject))
-	}
-	return c
-}
-
 func observeDeploymentConfig(o client.Object, by Observer) plan.Workload {
 	d := o.(*configObject)
 	template, unseen := d.Spec.Template.read()

@@ -5,21 +5,16 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/flux-reloader/reloader/internal/watch"
 )
 
 // AddToScheme registers the kinds whose projects are not imported: Argo's Rollout and OpenShift's DeploymentConfig.
 func AddToScheme(scheme *runtime.Scheme) {
-	add := func(version schema.GroupVersion, kind string, one, list runtime.Object) {
-		metav1.AddToGroupVersion(scheme, version)
-		scheme.AddKnownTypeWithName(version.WithKind(kind), one)
-		scheme.AddKnownTypeWithName(version.WithKind(kind+"List"), list)
-	}
-	add(argoVersion(), argoRolloutKind, &argoObject{}, &argoList{})
-	add(openshiftVersion(), deploymentConfigKind, &configObject{}, &configList{})
+	watch.AddKind[argoObject](scheme, argoVersion().WithKind(argoRolloutKind))
+	watch.AddKind[configObject](scheme, openshiftVersion().WithKind(deploymentConfigKind))
 }
 
 // rawTemplate is a pod template that nobody may have validated: what one object has wrong must not keep all others from
