@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -126,20 +125,6 @@ func (s *Store) Apply(owners []plan.Owner) plan.Apply {
 		return plan.Apply{}
 	}
 	return chain[0].by
-}
-
-// Refused is the number of watches that the API server forbids. Kinds that it does not serve are none: it need not run
-// Flux.
-func (s *Store) Refused() int {
-	n := 0
-	for _, informers := range s.Group {
-		for _, err := range informers.Refusals() {
-			if !apierrors.IsNotFound(err) {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // chain is those of the owners that exist, then their owners, and so on, each once: a Kustomization may apply itself.

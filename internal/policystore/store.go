@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -194,15 +193,4 @@ func (s *Store) Governing(w policy.Workload) (governing *policy.Policy, shadowed
 		shadowed = append(shadowed, rest[i].Name)
 	}
 	return s.held[first.Namespace][first.Name.Name].compiled, shadowed
-}
-
-// Refused is the number of watches that the API server forbids. That it does not serve policies is none.
-func (s *Store) Refused() int {
-	n := 0
-	for _, err := range s.Group[resource].Refusals() {
-		if !apierrors.IsNotFound(err) {
-			n++
-		}
-	}
-	return n
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -118,19 +117,6 @@ func New(options Options) (*Store, error) {
 
 func byNamespace() cache.Indexers {
 	return cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
-}
-
-// Refused is the number of watches that the API server forbids. What it does not serve is none: it need not be installed.
-func (s *Store) Refused() int {
-	n := 0
-	for _, informers := range s.Group {
-		for _, err := range informers.Refusals() {
-			if !apierrors.IsNotFound(err) {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // Get returns what is observed of a source now.

@@ -3,6 +3,8 @@ package watch
 import (
 	"context"
 	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Group is the informers of several resources, by a name of the caller's.
@@ -27,11 +29,16 @@ func (g Group) Settled() bool {
 	return true
 }
 
-// Refused is the number of watches that the API server refuses.
+// Refused is the number of watches that the API server forbids. A resource that it does not serve does not count: it need
+// not be installed.
 func (g Group) Refused() int {
 	n := 0
 	for _, informers := range g {
-		n += len(informers.Refusals())
+		for _, err := range informers.Refusals() {
+			if !apierrors.IsNotFound(err) {
+				n++
+			}
+		}
 	}
 	return n
 }

@@ -232,7 +232,8 @@ func (s *Store) Served(kind string) bool {
 	return watched && (!s.kinds[kind].Optional || informers.Served())
 }
 
-// Refused is the number of watches that the API server refuses. That it does not serve an optional kind is none.
+// Refused is the number of watches that the API server refuses. Of kinds that are not optional, it counts those that it does
+// not serve as well.
 func (s *Store) Refused() int {
 	n := 0
 	for name, informers := range s.Group {
