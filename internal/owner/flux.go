@@ -7,7 +7,6 @@
 package owner
 
 import (
-	"encoding/json"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,7 +129,7 @@ func keep(kind string) func(any) any {
 // objects that they only work for.
 func applier(fields []metav1.ManagedFieldsEntry) plan.Apply {
 	for _, entry := range fields {
-		if !plan.AppliesInOrder(entry.Manager) || !ownsSpec(entry.FieldsV1) {
+		if !plan.AppliesInOrder(entry.Manager) || !watch.Owns(entry.FieldsV1, "spec") {
 			continue
 		}
 		by := plan.Apply{Manager: entry.Manager}
@@ -140,14 +139,4 @@ func applier(fields []metav1.ManagedFieldsEntry) plan.Apply {
 		return by
 	}
 	return plan.Apply{}
-}
-
-func ownsSpec(fields *metav1.FieldsV1) bool {
-	if fields == nil {
-		return false
-	}
-	var owned struct {
-		Spec json.RawMessage `json:"f:spec"`
-	}
-	return json.Unmarshal(fields.GetRawBytes(), &owned) == nil && owned.Spec != nil
 }

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -138,21 +137,11 @@ func podOf(owners []metav1.OwnerReference) types.UID {
 func lastStatusWrite(fields []metav1.ManagedFieldsEntry) time.Time {
 	var last time.Time
 	for _, entry := range fields {
-		if entry.Time != nil && ownsStatus(entry.FieldsV1) && entry.Time.After(last) {
+		if entry.Time != nil && watch.Owns(entry.FieldsV1, "status") && entry.Time.After(last) {
 			last = entry.Time.UTC()
 		}
 	}
 	return last
-}
-
-func ownsStatus(fields *metav1.FieldsV1) bool {
-	if fields == nil {
-		return false
-	}
-	var owned struct {
-		Status json.RawMessage `json:"f:status"`
-	}
-	return json.Unmarshal(fields.GetRawBytes(), &owned) == nil && owned.Status != nil
 }
 
 // classHandler is told of classes: of them only their marks and labels count.

@@ -2,7 +2,6 @@ package source
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"time"
 
@@ -92,19 +91,8 @@ func lastDataWrite(fields []metav1.ManagedFieldsEntry) (at time.Time, manager st
 	return at, manager
 }
 
-func ownsData(fields *metav1.FieldsV1) bool {
-	if fields == nil {
-		return false
-	}
-	var owned struct {
-		Data       json.RawMessage `json:"f:data"`
-		StringData json.RawMessage `json:"f:stringData"`
-		BinaryData json.RawMessage `json:"f:binaryData"`
-	}
-	if err := json.Unmarshal(fields.GetRawBytes(), &owned); err != nil {
-		return false
-	}
-	return owned.Data != nil || owned.StringData != nil || owned.BinaryData != nil
+func ownsData(managed *metav1.FieldsV1) bool {
+	return watch.Owns(managed, "data") || watch.Owns(managed, "stringData") || watch.Owns(managed, "binaryData")
 }
 
 // validity reads the leaf of a PEM bundle, the first certificate in it; zero times if there is none.

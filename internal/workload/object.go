@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -114,7 +113,7 @@ func templateDigest(template *corev1.PodTemplateSpec, key digest.Key) digest.Dig
 // workload. These apply configuration before workloads.
 func applier(fields []metav1.ManagedFieldsEntry) (manager string, applied time.Time) {
 	for _, entry := range fields {
-		if !plan.AppliesInOrder(entry.Manager) || !ownsTemplate(entry.FieldsV1) {
+		if !plan.AppliesInOrder(entry.Manager) || !watch.Owns(entry.FieldsV1, "spec", "template") {
 			continue
 		}
 		if entry.Time != nil {
@@ -123,16 +122,4 @@ func applier(fields []metav1.ManagedFieldsEntry) (manager string, applied time.T
 		return entry.Manager, applied
 	}
 	return "", time.Time{}
-}
-
-func ownsTemplate(fields *metav1.FieldsV1) bool {
-	if fields == nil {
-		return false
-	}
-	var owned struct {
-		Spec struct {
-			Template json.RawMessage `json:"f:template"`
-		} `json:"f:spec"`
-	}
-	return json.Unmarshal(fields.GetRawBytes(), &owned) == nil && owned.Spec.Template != nil
 }
