@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -172,7 +173,7 @@ func (l *leader) upkeep(ctx context.Context, reconciler *Reconciler) error {
 		case <-ticker.C:
 		}
 		if err := ledgerstore.VerifyKey(ctx, r.client, r.options.Namespace, r.watches.key); err != nil {
-			if isKeyReplaced(err) {
+			if errors.Is(err, ledgerstore.ErrKeyReplaced) {
 				return err
 			}
 			r.log.Error(err, "verifying the digest key failed; trying again")

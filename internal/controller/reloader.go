@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/notify"
@@ -135,7 +136,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 			return fmt.Errorf("adding the readiness check %s: %w", name, err)
 		}
 	}
-	parts := []ctrlRunnable{r.events, r.alerts, r.watches, &leader{reloader: r}}
+	parts := []manager.Runnable{r.events, r.alerts, r.watches, &leader{reloader: r}}
 	if options.MetaInfo != nil {
 		parts = append(parts, metaInfo{r})
 	}
@@ -146,8 +147,6 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	}
 	return nil
 }
-
-type ctrlRunnable interface{ Start(context.Context) error }
 
 // restClient makes a client for watches of a kind. It speaks protobuf where the kind does.
 func (r *Reloader) restClient(kind schema.GroupVersionKind) (rest.Interface, error) {

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/flux-reloader/reloader/internal/ledgerstore"
 	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/selection"
@@ -195,5 +194,3 @@ func referenceTo(w plan.Workload) corev1.ObjectReference {
 		ResourceVersion: w.ResourceVersion,
 	}
 }
-
-func isKeyReplaced(err error) bool { return errors.Is(err, ledgerstore.ErrKeyReplaced) }

@@ -122,15 +122,6 @@ func (t *Tally) Drop(w ledger.Workload) bool {
 	return known && before.State != Unselected
 }
 
-// Workloads are those that were noted, in no order.
-func (t *Tally) Workloads() []ledger.Workload {
-	names := make([]ledger.Workload, 0, len(t.outcomes))
-	for w := range t.outcomes {
-		names = append(names, w)
-	}
-	return names
-}
-
 // Restarted notes a restart and its cause.
 func (t *Tally) Restarted(w ledger.Workload, cause string, at time.Time) {
 	restart := v1alpha1.Restart{

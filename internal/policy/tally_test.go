@@ -163,8 +163,8 @@ func TestTallyTellsOfChanges(t *testing.T) {
 	if !tally.Drop(w) || tally.Drop(w) {
 		t.Error("a workload goes once")
 	}
-	if names := tally.Workloads(); len(names) > 0 {
-		t.Errorf("%v are left", names)
+	if counts := tally.Counts(); counts != (v1alpha1.WorkloadCounts{}) {
+		t.Errorf("%+v are left", counts)
 	}
 }
 
