@@ -3,6 +3,7 @@ package ledgerstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 // maxTakeover bounds how often a shard that somebody keeps writing is tried to be taken over.
 const maxTakeover = 10
+
+var errMisfiled = errors.New("the record is of another workload than its key says")
 
 // Load takes the ledger over: it writes a new epoch into every shard, and reads what they hold then. If there is none,
 // it makes the first shard. Records that cannot be read count as lost, one by one.
@@ -138,7 +141,10 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 	for key, text := range cm.Data {
 		uid := types.UID(key)
 		entry, sequence, err := ledger.Decode([]byte(text))
-		if err != nil || entry.UID != uid {
+		if err == nil && entry.UID != uid {
+			err = errMisfiled
+		}
+		if err != nil {
 			unread[key] = err
 			shard.removed[uid], s.bootstrap = true, true
 			continue
@@ -161,7 +167,7 @@ func (s *Store) read(number int, cm *corev1.ConfigMap, sequences map[types.UID]u
 	s.reportUnread(cm, unread)
 }
 
-// reportUnread tells of a shard's records that cannot be read, in one line: where a later format was rolled back, that is
+// reportUnread logs a shard's records that cannot be read, in one line: where a later format was rolled back, that is
 // all of them.
 func (s *Store) reportUnread(cm *corev1.ConfigMap, unread map[string]error) {
 	if len(unread) == 0 {
