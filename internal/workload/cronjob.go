@@ -153,7 +153,7 @@ func jobOf(cronJob *unstructured.Unstructured, write plan.Write) (*unstructured.
 		APIVersion: batchv1.SchemeGroupVersion.String(), Kind: cronJobKind, Name: cronJob.GetName(), UID: cronJob.GetUID(),
 		Controller: ptr.To(true),
 	}})
-	return job, mark(job, write)
+	return job, writeTemplate(job, write)
 }
 
 // runName is the name of the Job that a value makes. The letter keeps it apart from those of the schedule, which end in

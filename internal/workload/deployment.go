@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -35,10 +36,7 @@ func observeDeployment(o client.Object, by Observer) plan.Workload {
 	d := o.(*appsv1.Deployment)
 	w := describe(appsv1.SchemeGroupVersion, deploymentKind, &d.ObjectMeta, &d.Spec.Template, by)
 	w.ObservedGeneration = d.Status.ObservedGeneration
-	w.Replicas = 1 // the API's default
-	if d.Spec.Replicas != nil {
-		w.Replicas = *d.Spec.Replicas
-	}
+	w.Replicas = ptr.Deref(d.Spec.Replicas, 1) // the API's default
 	s := d.Status
 	w.Rolling = s.ObservedGeneration < d.Generation || s.UpdatedReplicas < w.Replicas || s.Replicas > s.UpdatedReplicas
 	if d.Spec.Paused {

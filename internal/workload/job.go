@@ -90,14 +90,14 @@ func (s *Store) liveObject(ctx context.Context, w plan.Workload, kind schema.Gro
 	return live, nil
 }
 
-// mark writes into the pod template of a Job what a restart writes.
-func mark(job *unstructured.Unstructured, write plan.Write) error {
+// writeTemplate writes what a restart writes to the pod template of an object, a new Job or what was read live.
+func writeTemplate(object *unstructured.Unstructured, write plan.Write) error {
 	annotations := map[string]string{v1alpha1.ConfigDigestAnnotation: write.Value}
 	if write.ReloadedFrom != "" {
 		annotations[v1alpha1.LastReloadedFromAnnotation] = write.ReloadedFrom
 	}
 	for key, value := range annotations {
-		if err := unstructured.SetNestedField(job.Object, value, "spec", "template", "metadata", "annotations", key); err != nil {
+		if err := unstructured.SetNestedField(object.Object, value, "spec", "template", "metadata", "annotations", key); err != nil {
 			return fmt.Errorf("annotating the pod template: %w", err)
 		}
 	}
@@ -105,7 +105,7 @@ func mark(job *unstructured.Unstructured, write plan.Write) error {
 		return nil
 	}
 	path := []string{"spec", "template", "spec", "containers"}
-	containers, _, err := unstructured.NestedSlice(job.Object, path...)
+	containers, _, err := unstructured.NestedSlice(object.Object, path...)
 	if err != nil {
 		return fmt.Errorf("reading the containers: %w", err)
 	}
@@ -114,13 +114,13 @@ func mark(job *unstructured.Unstructured, write plan.Write) error {
 			setVariables(c, write.Variables)
 		}
 	}
-	if err := unstructured.SetNestedSlice(job.Object, containers, path...); err != nil {
+	if err := unstructured.SetNestedSlice(object.Object, containers, path...); err != nil {
 		return fmt.Errorf("setting variables: %w", err)
 	}
 	return nil
 }
 
-// setVariables sets those that are for the container, and takes away those without a value.
+// setVariables sets the variables of this container, and removes those whose value is empty.
 func setVariables(container map[string]any, variables []plan.Variable) {
 	for _, v := range variables {
 		if v.Container != container["name"] {

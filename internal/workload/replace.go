@@ -33,7 +33,7 @@ func replaceJob(ctx context.Context, s *Store, by Actor, w plan.Workload, write 
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w", w.Workload, ErrConflict)
 	}
 	manifest := manifestOf(live)
-	if err := mark(manifest, write); err != nil {
+	if err := writeTemplate(manifest, write); err != nil {
 		return plan.Workload{}, fmt.Errorf("restarting %s: %w", w.Workload, err)
 	}
 	if err := try(ctx, by, manifest); err != nil {

@@ -66,13 +66,16 @@ func (s *Store) Restart(ctx context.Context, by Actor, w plan.Workload, write pl
 
 // patch writes to the pod template in one request.
 func (s *Store) patch(ctx context.Context, kind Kind, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
-	patch, options, err := restartPatch(kind, w, write)
+	var patch client.Patch
+	var options []client.PatchOption
+	var err error
 	if kind.Optional && len(write.Variables) > 0 {
 		patch, err = s.mergeOfVariables(ctx, kind, w, write)
-		options = nil
+	} else {
+		patch, options, err = restartPatch(kind, w, write)
 	}
 	if err != nil {
-		return plan.Workload{}, fmt.Errorf("encoding the restart of %s: %w", w.Workload, err)
+		return plan.Workload{}, fmt.Errorf("preparing the restart of %s: %w", w.Workload, err)
 	}
 	object := kind.New()
 	object.SetNamespace(w.Namespace)
@@ -141,10 +144,9 @@ func marked(mark plan.Mark) map[string]any {
 	return map[string]any{mark.Annotation: mark.Value}
 }
 
-// restartPatch is a server-side apply of annotations. Variables are merged into the list of a container's, which an apply
-// by us cannot do without owning its container, and an apply takes away nothing that a merge has written: then everything
-// is one strategic merge. Both are built by hand: a typed
-// struct would own its zero fields.
+// restartPatch is a server-side apply of annotations, or one strategic merge where there are variables or a mark to write:
+// an apply cannot merge variables into a container's list without owning that container, nor remove what a merge has
+// written. Both are built by hand, as a typed struct would own its zero fields.
 func restartPatch(kind Kind, w plan.Workload, write plan.Write) (client.Patch, []client.PatchOption, error) {
 	annotations := map[string]string{v1alpha1.ConfigDigestAnnotation: write.Value}
 	if write.ReloadedFrom != "" {
@@ -180,9 +182,10 @@ func (s *Store) mergeOfVariables(ctx context.Context, kind Kind, w plan.Workload
 	if live.GetResourceVersion() != w.ResourceVersion {
 		return nil, ErrConflict
 	}
-	if err := mark(live, write); err != nil {
+	if err := writeTemplate(live, write); err != nil {
 		return nil, err
 	}
+	// writeTemplate has found both in order.
 	annotations, _, _ := unstructured.NestedMap(live.Object, "spec", "template", "metadata", "annotations")
 	containers, _, _ := unstructured.NestedSlice(live.Object, "spec", "template", "spec", "containers")
 	body, err := json.Marshal(map[string]any{
@@ -194,7 +197,8 @@ func (s *Store) mergeOfVariables(ctx context.Context, kind Kind, w plan.Workload
 	return client.RawPatch(types.MergePatchType, body), err
 }
 
-// containers are the variables as a strategic merge of containers sets them, and takes away those without a value.
+// containers are the variables as a strategic merge writes them, container by container. Variables whose value is empty are
+// removed.
 func containers(variables []plan.Variable) []any {
 	var list []any
 	for i, v := range variables {

@@ -19,7 +19,7 @@ func stakaterHashes(namespace string, template *corev1.PodTemplateSpec, uses []r
 	if json.Unmarshal([]byte(template.Annotations[v1alpha1.LastReloadedFromAnnotation]), &last) == nil && last.Namespace == namespace {
 		for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.SecretProviderClass} {
 			if strings.EqualFold(last.Type, string(kind)) {
-				note(hashes, reference.Source{Kind: kind, Namespace: namespace, Name: last.Name}, last.Hash)
+				addHash(hashes, reference.Source{Kind: kind, Namespace: namespace, Name: last.Name}, last.Hash)
 			}
 		}
 	}
@@ -28,7 +28,7 @@ func stakaterHashes(namespace string, template *corev1.PodTemplateSpec, uses []r
 		for i := range template.Spec.Containers {
 			for _, variable := range template.Spec.Containers[i].Env {
 				if variable.Name == name {
-					note(hashes, use.Source, variable.Value)
+					addHash(hashes, use.Source, variable.Value)
 				}
 			}
 		}
@@ -39,8 +39,8 @@ func stakaterHashes(namespace string, template *corev1.PodTemplateSpec, uses []r
 	return hashes
 }
 
-// note notes a hash if it is one: a SHA-1 in hex.
-func note(hashes map[reference.Source]string, source reference.Source, hash string) {
+// addHash adds a hash if it is one: a SHA-1 in hex.
+func addHash(hashes map[reference.Source]string, source reference.Source, hash string) {
 	const size = 40
 	if len(hash) == size && strings.Trim(hash, "0123456789abcdef") == "" {
 		hashes[source] = hash

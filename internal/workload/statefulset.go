@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/internal/plan"
@@ -28,10 +29,7 @@ func observeStatefulSet(o client.Object, by Observer) plan.Workload {
 	w := describe(appsv1.SchemeGroupVersion, statefulSetKind, &set.ObjectMeta, &set.Spec.Template, by)
 	s := set.Status
 	w.ObservedGeneration = s.ObservedGeneration
-	w.Replicas = 1 // the API's default
-	if set.Spec.Replicas != nil {
-		w.Replicas = *set.Spec.Replicas
-	}
+	w.Replicas = ptr.Deref(set.Spec.Replicas, 1) // the API's default
 	w.Rolling = s.ObservedGeneration < set.Generation || s.UpdatedReplicas < w.Replicas || s.Replicas > s.UpdatedReplicas
 	w.Held = statefulSetHeld(set.Spec.UpdateStrategy)
 	w.Progress = fmt.Sprint(s.ObservedGeneration, s.Replicas, s.UpdatedReplicas, s.ReadyReplicas)
