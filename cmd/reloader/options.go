@@ -139,8 +139,8 @@ func (o *options) complete() (controller.Options, error) {
 	}, nil
 }
 
-// source is of random numbers for the jitter of intervals. Many workers ask for them at the same time, which the source that
-// jitter makes by itself does not bear.
+// source makes the random numbers for the jitter of intervals. Many workers ask for them at the same time; the source that
+// the jitter package makes by itself is not safe for that.
 type source struct{}
 
 // Int63 implements rand.Source.

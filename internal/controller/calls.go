@@ -11,8 +11,8 @@ import (
 // callLater is when to ask again for a call of the webhook if too many are waiting.
 const callLater = 5 * time.Second
 
-// calls are those of the webhook that are under way, or have ended and were not heard of. Nobody waits for them: a workload
-// is looked at again when its call has ended.
+// calls are the calls of the webhook that are under way, or whose outcome tell has not returned yet. Nobody waits for them:
+// when a call ends, its workload is reconciled again.
 type calls struct {
 	webhook *notify.Webhook
 	now     func() time.Time
@@ -26,7 +26,7 @@ type calls struct {
 
 // call is the one for a workload.
 type call struct {
-	// value marks what it tells.
+	// value stands for the changes that it tells of.
 	value     string
 	underWay  bool
 	ended     bool
@@ -41,8 +41,8 @@ func newCalls(webhook *notify.Webhook, options Options, wake func(ledger.Workloa
 	}
 }
 
-// tell asks for a call that tells what the value marks, unless it has ended by now: then it returns by which error. After is
-// when to ask again; zero if the workload is woken.
+// tell asks for a call about the changes that the value stands for. If that call has ended by now, it returns true and the
+// call's error. After is when to ask again; zero if the end of a call wakes the workload.
 func (c *calls) tell(name ledger.Workload, value string) (ended bool, after time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -34,8 +34,8 @@ func (h *holds) of(w plan.Workload, now time.Time) *plan.Hold {
 	return hold
 }
 
-// wakes reports whether a workload is to be looked at when an owner, its own or a more distant one, changes: it may be
-// free, or it is suspended from now on, which is to be shown.
+// wakes reports whether a workload has to be looked at when one of its direct or indirect owners changes: it is held and may
+// be free now, or the owner is suspended, which is to be shown.
 func (h *holds) wakes(name ledger.Workload, by plan.Owner, now time.Time) bool {
 	h.mu.Lock()
 	held := h.held[name]

@@ -84,7 +84,7 @@ func (l *leader) run(ctx context.Context, reconciler *Reconciler) error {
 		log: r.log, options: r.options, client: r.client, watches: r.watches, policies: reconciler.policies, events: r.events,
 		duration: r.duration, feed: r.feed,
 	}
-	for _, p := range r.watches.policies.All() { // before anything is restarted, which is to be in its history
+	for _, p := range r.watches.policies.All() { // first of all: each restart is to be in the history of its policy
 		if object, exists := r.watches.policies.Get(p.Name); exists {
 			reconciler.policies.round(object)
 		}
@@ -160,8 +160,8 @@ func (r *Reloader) beginPolicies(_ context.Context, queue workqueue.TypedRateLim
 	return nil
 }
 
-// upkeep looks after what no event tells of: a digest key that was deleted or replaced, and entries of workloads that
-// are gone for good.
+// upkeep checks what no event tells of: whether the digest key was deleted or replaced, and which entries are of workloads
+// that are gone for good.
 func (l *leader) upkeep(ctx context.Context, reconciler *Reconciler) error {
 	r := l.reloader
 	ticker := time.NewTicker(upkeepEvery)

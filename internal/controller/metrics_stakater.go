@@ -15,8 +15,8 @@ import (
 	"github.com/flux-reloader/reloader/internal/ledger"
 )
 
-// stakaterMetrics are those of Stakater Reloader's metrics that mean the same here, by its names, for dashboards and alerts
-// that there are.
+// stakaterMetrics are those of Stakater Reloader's metrics that mean the same here, under its names, so that existing
+// dashboards and alerts go on working.
 type stakaterMetrics struct {
 	executed *prometheus.CounterVec
 	// executedIn is nil unless namespaces are counted.

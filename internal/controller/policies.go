@@ -18,7 +18,7 @@ import (
 const statusEvery = time.Second
 
 // policies carries what becomes of workloads from those who reconcile them to the one who writes the status of the policy
-// that governs them. Nothing in it may not be forgotten: a new leader looks at every workload anew.
+// that governs them. All of it may be lost: a new leader looks at every workload anew.
 type policies struct {
 	feed *feed[policy.Name]
 	now  func() time.Time
@@ -47,14 +47,14 @@ type round struct {
 	next time.Time
 	// awaited are the workloads that have not been looked at since it was begun.
 	awaited map[ledger.Workload]bool
-	// complete is whether all were looked at once: until then, the status that is stored tells more.
+	// complete is whether all of them have been looked at once. Until then, the stored status tells more than the tally.
 	complete bool
 	// shadowed are the selected workloads that another policy governs, and which one.
 	shadowed map[ledger.Workload]policy.Name
 	tally    *policy.Tally
 
-	// written is the policy with the status as it was written last: the cache may show an older one. It is nil before that,
-	// and after a write of which nobody knows what came of it. WrittenAt is when the last one was tried.
+	// written is the policy with the status that was written last: the cache may show an older one. It is nil before the
+	// first write, and after one whose outcome is not known. WrittenAt is when the last write was tried.
 	written   *v1alpha1.ReloadPolicy
 	writtenAt time.Time
 	// told is what was told last of the Ready condition.

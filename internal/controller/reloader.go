@@ -65,9 +65,9 @@ type Options struct {
 	NoCrossNamespaceRefs bool
 	// Webhook is called instead of restarting; nothing if it is zero.
 	Webhook notify.Address
-	// Alerts say where restarts are told, beside events; nowhere without a URL.
+	// Alerts say where alerts about restarts go; none are sent without a URL.
 	Alerts notify.AlertOptions
-	// CountByNamespace is whether the metric of that purpose is kept.
+	// CountByNamespace keeps the metric reloader_reload_executed_total_by_namespace, with a series for each namespace.
 	CountByNamespace bool
 	// MetaInfo is what the ConfigMap reloader-meta-info says; nil for none. It is for everybody to read.
 	MetaInfo map[string]string
@@ -129,7 +129,7 @@ func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	// Their names are all that an answer tells of what fails; the log has the reason.
+	// The answer of a failing probe names the check; only the log has the reason.
 	checks := map[string]healthz.Checker{"digest-key": r.watches.checkKey, "watches": r.watches.check, "api-server": apiServer}
 	for name, check := range checks {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {

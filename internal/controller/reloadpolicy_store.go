@@ -11,8 +11,9 @@ import (
 	"github.com/flux-reloader/reloader/api/v1alpha1"
 )
 
-// store writes a status that is another than before, in one request, and takes over the version that this made. Of a typed object, the patcher would write conditions
-// apart from the rest: who looks in between would see a policy that is ready for what it has not observed.
+// store writes a status that is another than before, in one request, and takes over the version that this made. The objects
+// are converted because the patcher writes the conditions of a typed object in a request of their own: whoever looks in
+// between would see a policy that is ready for a generation that it has not observed.
 func (r *PolicyReconciler) store(ctx context.Context, round *round, before, object *v1alpha1.ReloadPolicy) error {
 	if equality.Semantic.DeepEqual(before.Status, object.Status) {
 		return nil

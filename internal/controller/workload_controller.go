@@ -48,7 +48,7 @@ type Reconciler struct {
 	workloads *workload.Store
 	holds     *holds
 	owners    *owner.Store
-	// policyStore holds the policies, policies what becomes of their workloads; governing is which of them counts.
+	// policyStore holds the policies, policies what becomes of their workloads; governing finds the one that counts.
 	policyStore *policystore.Store
 	policies    *policies
 	governing   func(plan.Workload) (governing *policy.Policy, shadowed []policy.Name, known bool)
@@ -198,7 +198,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 }
 
 // known is what selection knows of sources: those that are there, and those that are on the workload's record. A source
-// that is gone, or cannot be seen, counts as it did when it was recorded: should it come back, that is to be compared.
+// that is gone, or cannot be seen, counts as it did when it was recorded, so that it is compared if it comes back.
 type known struct {
 	sources *source.Store
 	entry   *ledger.Entry
@@ -260,8 +260,8 @@ func (r *Reconciler) decide(ctx context.Context, in plan.Input, t *track) (plan.
 	return decision, nil
 }
 
-// succeed carries out a decision about a workload, in another's place if there was one. That is recorded as gone before:
-// the last that is recorded goes by the name.
+// succeed carries out a decision about a workload. If the workload has taken the place of another by its name, it first
+// records that one as gone: a name stands for the entry that was recorded last.
 func (r *Reconciler) succeed(ctx context.Context, w plan.Workload, t *track, before *ledger.Entry, decision plan.Decision) (ctrl.Result, error) {
 	if before != nil {
 		if err := r.markGone(before); err != nil {

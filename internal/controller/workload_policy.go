@@ -41,7 +41,7 @@ func (r *Reconciler) selects(w plan.Workload, entry *ledger.Entry, governing *po
 	known := known{r.sources, entry}
 	result := selection.Read(settings, w.Annotations, w.TemplateAnnotations).Select(w.Namespace, w.Uses, known)
 	if w.Restarts == plan.ByReplacement && !result.Asked {
-		// To make a Job again is to do again what it has done: nobody wants that who has not said so of this Job.
+		// A Job that is made again does its work again: only an annotation of the Job itself asks for that.
 		return selection.Result{Problems: result.Problems}
 	}
 	if governing != nil {
@@ -58,7 +58,7 @@ func (k known) Matches(source reference.Source, selector labels.Selector) bool {
 	return selector.Matches(k.sources.Labels(source))
 }
 
-// policyFor is how a workload is restarted: as the flags say, but for what the policy does.
+// policyFor is how a workload is restarted: as its policy says, or else the flags.
 func (r *Reconciler) policyFor(asked bool, governing *policy.Policy) plan.Policy {
 	by := r.options.Policy
 	if !asked {
@@ -89,7 +89,7 @@ func (r *Reconciler) heldBy(w plan.Workload, governing *policy.Policy, now time.
 	}
 }
 
-// actorFor acts for a workload's policy: as the ServiceAccount that it names, or that those are who name none, or else the
+// actorFor is who acts for a workload's policy: the ServiceAccount that it names, or else the default one, or else the
 // controller itself.
 func (r *Reconciler) actorFor(governing *policy.Policy) (workload.Actor, error) {
 	if governing == nil {
@@ -105,7 +105,7 @@ func (r *Reconciler) actorFor(governing *policy.Policy) (workload.Actor, error) 
 	return r.actor(governing.Namespace + "/" + account)
 }
 
-// actor acts as a ServiceAccount, "namespace/name"; empty for the controller itself.
+// actor is who acts as a ServiceAccount, "namespace/name"; if that is empty, the controller itself.
 func (r *Reconciler) actor(account string) (workload.Actor, error) {
 	namespace, name, named := strings.Cut(account, "/")
 	if !named {
@@ -115,8 +115,8 @@ func (r *Reconciler) actor(account string) (workload.Actor, error) {
 	return workload.Actor{Account: account, Writer: writer}, err
 }
 
-// belongs is what a workload belongs to, to be told of what happens to it: the Flux object that applies it, or else the
-// policy that governs it; nil for neither.
+// belongs is the object that is told, besides the workload, what happens to it: the Flux object that applies the workload,
+// or else the policy that governs it; nil for neither.
 func (r *Reconciler) belongs(w plan.Workload, t *track) *notify.Related {
 	object, found := r.owners.Ref(w.Owners)
 	if found && (object.Namespace == w.Namespace || !r.options.NoCrossNamespaceRefs) { // anybody may copy labels

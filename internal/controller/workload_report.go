@@ -110,8 +110,8 @@ func (r *Reconciler) reportRestart(w plan.Workload, t *track, d plan.Decision, n
 	r.reportReplaced(w, d)
 }
 
-// reportRecovered tells of a restart that another process wrote, and may not have come to tell of: in the same words and by the
-// same token, so that notification-controller tells nobody twice.
+// reportRecovered tells of a restart that another process wrote, and may have ended before it told of it: in the same words
+// and with the same token, so that notification-controller tells nobody twice.
 func (r *Reconciler) reportRecovered(w plan.Workload, t *track, restart *plan.Recovered) {
 	if restart == nil {
 		return
@@ -164,9 +164,9 @@ func (r *Reconciler) tell(w plan.Workload, t *track, d plan.Decision, event noti
 	r.events.Send(event)
 }
 
-// explain is an error as it may be told to everybody. The API server's answer to an object that is invalid quotes values
-// of it, which may be secret: only the fields are named. Those who refuse a request by policy name none, and choose their
-// words.
+// explain is the text of an error that everybody may read. Where the API server calls an object invalid, it quotes values of
+// it, which may be secret: then only the fields are named. An answer that names no fields is an admission policy's, in words
+// that its author has chosen.
 func explain(err error) string {
 	var status apierrors.APIStatus
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/flux-reloader/reloader/internal/policy"
 )
 
-// track is what this process remembers of one workload beyond the ledger: nothing that may not be forgotten. A workload
-// is reconciled by one worker at a time, so its track needs no lock.
+// track is what this process remembers of one workload beyond the ledger. All of it may be lost. A workload is reconciled
+// by one worker at a time, so its track needs no lock.
 type track struct {
 	uid types.UID
-	// template is the object that has the template, where that is another: what it is counts as well.
+	// template is the uid of the object that has the template, where that is another. If it is replaced, the track is new.
 	template types.UID
 	// written is the generation that the last restart led to.
 	written int64

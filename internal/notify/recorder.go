@@ -1,7 +1,12 @@
-// Package notify tells people what Reloader did: Kubernetes Events on the workload and on what it belongs to, the Flux
-// object that applies it or the policy that governs it. The latter goes to Flux's notification-controller as well, if
-// there is one: its Alerts know Flux's own kinds only, so that those that a team has on a Kustomization tell of restarts
-// too. Nothing here ever holds up a restart.
+// Package notify tells others what Reloader did, or calls who is to restart in its place.
+//
+//   - Recorder writes Kubernetes Events on the workload and on what it belongs to: the Flux object that applies it, or else
+//     the policy that governs it. The latter Event is also posted to Flux's notification-controller, if there is one. Flux's
+//     Alerts select only Flux's own kinds; this way, an Alert that a team has on a Kustomization reports restarts too.
+//   - Alerter posts alerts to a chat or another receiver.
+//   - Webhook calls a URL instead of restarting.
+//
+// Nothing here ever holds up a restart.
 package notify
 
 import (
@@ -60,7 +65,8 @@ type Related struct {
 	Own bool
 	// Metadata is shown with the message in alerts.
 	Metadata map[string]string
-	// Token tells two events apart that have the same message, and makes one out of two that have the same token.
+	// Token tells apart two events that have the same message. If they have the same token as well, Flux's
+	// notification-controller takes the second for a repetition.
 	Token string
 }
 
@@ -71,8 +77,8 @@ func eventType(warning bool) string {
 	return corev1.EventTypeNormal
 }
 
-// post is an event for notification-controller.
-type post struct {
+// relatedEvent is what the related object is told, by a Kubernetes Event and by notification-controller.
+type relatedEvent struct {
 	object    corev1.ObjectReference
 	metadata  map[string]string
 	eventType string
@@ -80,10 +86,10 @@ type post struct {
 	message   string
 }
 
-// post is what notification-controller is told of the related object. It passes on metadata under the object's own API
-// group only, without the prefix.
-func (e Event) post() post {
-	p := post{
+// onRelated is the event on the related object. Of the metadata, notification-controller passes on only what is prefixed
+// with the API group of that object, without the prefix.
+func (e Event) onRelated() relatedEvent {
+	p := relatedEvent{
 		object: e.Related.Object, metadata: map[string]string{}, eventType: eventType(e.Warning && e.Related.Own),
 		reason: e.Reason, message: e.Message,
 	}
@@ -102,12 +108,12 @@ type Recorder struct {
 	log   logr.Logger
 	kube  record.EventRecorder
 	flux  *events.Recorder
-	queue chan post
+	queue chan relatedEvent
 }
 
 // New makes a recorder. Address is notification-controller's, empty for none.
 func New(log logr.Logger, scheme *runtime.Scheme, kube record.EventRecorder, address string) (*Recorder, error) {
-	r := &Recorder{log: log, kube: kube, queue: make(chan post, queueSize)}
+	r := &Recorder{log: log, kube: kube, queue: make(chan relatedEvent, queueSize)}
 	if address == "" {
 		return r, nil
 	}
@@ -128,7 +134,7 @@ func (r *Recorder) Send(e Event) {
 	if e.Related == nil {
 		return
 	}
-	p := e.post()
+	p := e.onRelated()
 	r.kube.Event(&p.object, p.eventType, p.reason, p.message)
 	if r.flux == nil {
 		return
@@ -144,13 +150,13 @@ func (r *Recorder) Send(e Event) {
 // last one: a request that is retried may take longer than a shutdown.
 func (r *Recorder) Start(ctx context.Context) error {
 	if r.flux != nil {
-		go r.post(ctx)
+		go r.run(ctx)
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func (r *Recorder) post(ctx context.Context) {
+func (r *Recorder) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -16,7 +16,7 @@ const (
 	webhookCallers = 4
 )
 
-// Webhook is who restarts workloads in Reloader's place. It is called apart from who asks for it.
+// Webhook is a receiver that restarts workloads in Reloader's place. Calls are made by Run, not by those who ask for them.
 type Webhook struct {
 	url    Address
 	client *http.Client
@@ -31,9 +31,9 @@ func NewWebhook(url Address) *Webhook {
 	return &Webhook{url: url, client: newHTTPClient(Address{}), queue: make(chan func(error), webhookQueue)}
 }
 
-// Ask asks for one call and does not block. It is false if too many are waiting: then nothing will be called. Ended is told
-// by which error the call ended, nil if the receiver has accepted it with a 2xx, within seconds from when it is its turn.
-// Nothing is told once Run's context has ended. The error does not show the URL.
+// Ask queues one call and does not block. It returns false if too many are waiting: then there will be no call. Ended gets
+// the error of the call, nil if the receiver answered with a 2xx, a few seconds after its turn has come at most. It is not
+// called any more once Run's context has ended. The error does not show the URL. The Webhook must not be nil.
 func (w *Webhook) Ask(ended func(error)) bool {
 	select {
 	case w.queue <- ended:

@@ -8,7 +8,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/reference"
 )
 
-// narrow is what counts of what pods see, which names its keys or is all.
+// narrow is the part of what pods see that counts. What pods see is all keys, or keys by name, never globs.
 func narrow(seen, counts reference.Scope) reference.Scope {
 	switch {
 	case counts.All:

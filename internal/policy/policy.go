@@ -2,7 +2,8 @@
 // policies are compiled once, and asked about values.
 //
 // What cannot be read disables only itself, and never turns into "everything": a list of which no entry can be read
-// selects nothing. A value that this version does not know, of a later one say, counts as the most cautious that it does.
+// selects nothing. A value that this version does not know, such as one of a later version, counts as the most cautious of
+// those that it knows.
 package policy
 
 import (
@@ -30,7 +31,7 @@ type Policy struct {
 	// Settings are how the workloads are restarted.
 	Settings Settings
 
-	// scope is which namespaces the workloads may be in, namespaces whether their labels say so.
+	// scope reports whether workloads of a namespace are selected; namespaces is whether that depends on its labels.
 	scope      func(namespace string, of labels.Set) bool
 	namespaces bool
 	workloads  []workloadRule

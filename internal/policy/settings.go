@@ -70,7 +70,7 @@ func (c *compiler) settings(spec *v1alpha1.ReloadPolicySpec) Settings {
 	mode := oneOf(c, "spec.mode", spec.Mode, v1alpha1.ModeAuto, v1alpha1.ModeObserve, v1alpha1.ModeAuto)
 	optIn := oneOf(c, "spec.optIn", spec.OptIn, "", v1alpha1.OptInAnnotation, v1alpha1.OptInAll)
 	var byDefault v1alpha1.Adoption
-	if optIn == v1alpha1.OptInAll { // nobody asked for what runs well enough to be restarted at once
+	if optIn == v1alpha1.OptInAll { // nobody asked for these workloads to be restarted at once
 		byDefault = v1alpha1.AdoptionBaseline
 	}
 	adoption := oneOf(c, "spec.onAdoption", spec.OnAdoption, byDefault, v1alpha1.AdoptionBaseline, v1alpha1.AdoptionRestartStale)

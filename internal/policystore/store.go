@@ -19,7 +19,7 @@ import (
 
 const (
 	resource = "reloadpolicies"
-	// whileRefused is what it means that policies may not be watched. They need not be there at all, so that it holds up nothing.
+	// whileRefused tells the log what follows where policies may not be watched. It holds up nothing: there need be none.
 	whileRefused = "ReloadPolicies that were not seen before govern nothing: annotations and flags alone say what is restarted, " +
 		"also of what a suspended policy is to hold; allow to list and watch them"
 )

@@ -53,8 +53,8 @@ type Options struct {
 	Key       digest.Key
 	// Selection says which kinds are watched, and by which annotations sources are marked.
 	Selection selection.Settings
-	// Labels select the sources that count. The others are watched all the same: by what a narrower watch tells, one that
-	// is not selected any more looks like one that was deleted.
+	// Labels select the sources that count. The others are watched all the same: to a narrower watch, a source that is not
+	// selected any more would look deleted.
 	Labels labels.Selector
 	// Exclude is a label selector of ConfigMaps that are left out by the API server: the controller's own.
 	Exclude string
@@ -62,9 +62,8 @@ type Options struct {
 	LabelsMatter func() bool
 	// Now is the controller's clock.
 	Now func() time.Time
-	// Changed is told of every source whose content or marks changed, that appeared or went away; and of one whose labels
-	// changed if they matter. Initial is true while the first
-	// list is read. It must not block.
+	// Changed is told of every source that appeared or went away, or whose content or marks changed, or whose labels if they
+	// matter. Initial is true while the first list is read. It must not block.
 	Changed func(source reference.Source, initial bool)
 }
 
@@ -246,7 +245,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	s.options.Changed(newer.source, false)
 }
 
-// gone is what was known of a source when it went away, and when that was: what settles is told by it.
+// gone is what was known of a source when it went away, and when that was: whether a change has settled depends on it.
 type gone struct {
 	at    time.Time
 	known plan.Source

@@ -182,8 +182,9 @@ func (i *informer) origin(kept any) Origin {
 	return Watched
 }
 
-// askForAPI is NotFound where the API of an optional resource is not served, as far as it is not known to be. Everybody may ask
-// which APIs are served: who has no rights on what is not there is not to be refused again and again.
+// askForAPI returns NotFound if the API of an optional resource is not served, unless it is known to be. Everybody may ask
+// which APIs are served. A controller without rights on a resource would otherwise be refused again and again what is not
+// even there.
 func (i *informer) askForAPI(ctx context.Context) error {
 	if !i.resource.Optional || i.current() {
 		return nil

@@ -32,7 +32,7 @@ type Resource struct {
 	// Served is told whether the API server serves the resource whenever it says, before anything that it sends is handled;
 	// nil if nobody asks. It is called by several watches at once, and must not block.
 	Served func(served bool)
-	// WhileRefused says, for the log, what is so while the API server refuses the watch; empty if that needs no words.
+	// WhileRefused tells the log what follows while the API server refuses the watch; empty if there is nothing to tell.
 	WhileRefused string
 	// Optional resources hold up nothing. Where their API is not served, they do not exist, also if the API server forbids
 	// to watch them before it says so. While the server that serves them is away, or whatever is in the way of their first
@@ -42,7 +42,7 @@ type Resource struct {
 	Indexers cache.Indexers
 }
 
-// whileRefused is that as a key and a value of a line of the log.
+// whileRefused is WhileRefused as a key and a value for the log; nil if it is empty.
 func (r Resource) whileRefused() []any {
 	if r.WhileRefused == "" {
 		return nil

@@ -35,13 +35,13 @@ type Kind struct {
 	Runs func(ctx context.Context, reader client.Reader, live client.Object) ([]plan.Run, error)
 	// Restart restarts a workload in the kind's own way; nil to write to its template.
 	Restart func(ctx context.Context, s *Store, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error)
-	// Refers says which Deployment has the template that the object lacks; nil for its own. Kinds that never refer to one
-	// have no such function.
+	// Refers says which Deployment has the template that the object lacks; it returns nil if the object has its own. Kinds
+	// that never refer to one have no such function.
 	Refers func(object client.Object) *templateRef
 	// Optional kinds are picked up when their API appears, and dropped when it goes. Their types are our own, of the
 	// documented fields.
 	Optional bool
-	// Skip says of which objects nothing is kept, because they are never restarted; nil for none.
+	// Skip reports whether the object is never restarted, so that only its name and version are kept; nil to skip none.
 	Skip func(object client.Object) bool
 }
 

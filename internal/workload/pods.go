@@ -152,8 +152,8 @@ func lastStart(pod *corev1.Pod) time.Time {
 	return last
 }
 
-// started is when the container's process began, the present one or the last that ended; zero if it waits to be
-// started, be it again.
+// started is when the container's process began, the present one or the last that ended; zero if the container waits for
+// its first start or for another.
 func started(status corev1.ContainerStatus) time.Time {
 	switch {
 	case status.State.Running != nil:

@@ -19,9 +19,9 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
-// A Job is replaced in steps, so that it is never lost: it is tried out whether the API server would take the new one,
-// that is stored, the former one is deleted, and when that is gone, with its pods, the new one is made. Whoever comes
-// later goes on where the last process ended.
+// A Job is replaced in steps, so that it is never lost: a dry run shows whether the API server would accept the new one, its
+// manifest is stored, the former Job is deleted, and when that is gone, with its pods, the new one is made. After a crash,
+// the next process goes on from there.
 
 // replaceJob begins to replace a Job. It is through when Resume says so.
 func replaceJob(ctx context.Context, s *Store, by Actor, w plan.Workload, write plan.Write) (plan.Workload, error) {
@@ -88,10 +88,10 @@ func (s *Store) note(r replacement) {
 	s.replacements[r.Workload] = r
 }
 
-// Resume goes on with the replacement of a workload, as the one who has begun it. It returns what was made, with ErrStripped
-// too; ErrUnfinished while there is more to do; and ErrGone or ErrConflict if there is nothing to do any more, because
-// somebody has made another, or because the former one has changed before it was deleted. After any other error it is to be
-// called again, if Replacing still says so.
+// Resume goes on with the replacement of a workload, with the rights of whoever began it. It returns the workload that was
+// made, also along with ErrStripped. Other errors are ErrUnfinished while there is more to do; ErrGone if somebody else has
+// made another, and ErrConflict if the former one changed before it was deleted, which both end the replacement; and the API
+// server's, after which it is to be called again if Replacing still reports true.
 func (s *Store) Resume(ctx context.Context, name ledger.Workload, actor func(account string) (Actor, error)) (plan.Workload, error) {
 	s.mu.Lock()
 	r, found := s.replacements[name]

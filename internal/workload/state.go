@@ -26,7 +26,7 @@ const (
 	// suffice.
 	StateSecret = "reloader-jobs"
 
-	// maxManifest bounds what is read of one, in bytes: some times what the API server takes.
+	// maxManifest bounds what is read of one, in bytes: several times what the API server accepts.
 	maxManifest = 8 << 20
 )
 
