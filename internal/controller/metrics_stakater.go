@@ -71,7 +71,7 @@ func (m *stakaterMetrics) executedOf(name ledger.Workload, result string) {
 	}
 }
 
-// measured is a reconciler whose reconciles are counted.
+// measured is a reconciler whose reconciles are counted, and whose errors say what may be told to everybody: they are logged.
 type measured struct {
 	reconcile.TypedReconciler[ledger.Workload]
 	metrics *stakaterMetrics
@@ -87,6 +87,7 @@ func (m measured) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Res
 		label = "error"
 		m.metrics.errors.WithLabelValues(cmp.Or(string(apierrors.ReasonForError(err)), "Unknown")).Inc()
 		m.metrics.retries.Inc()
+		err = errors.New(explain(err))
 	}
 	m.metrics.reconciles.WithLabelValues(label).Inc()
 	m.metrics.duration.WithLabelValues(label).Observe(m.now().Sub(start).Seconds())

@@ -78,6 +78,6 @@ func (r *Reconciler) restart(ctx context.Context, w plan.Workload, t *track, d p
 		return ctrl.Result{RequeueAfter: min(conflictMost, conflictAgain<<min(t.conflicts, 10))}, nil
 	default:
 		r.reportFailure(w, t, d, err)
-		return ctrl.Result{}, errors.Join(errors.New(explain(err)), r.record(d.Entry)) // it is logged
+		return ctrl.Result{}, errors.Join(err, r.record(d.Entry))
 	}
 }

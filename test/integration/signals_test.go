@@ -55,7 +55,7 @@ func TestSignalsOfStakaterReloader(t *testing.T) {
 		`reloader_reload_executed_total{success="false"}`, `reloader_action_total{result="success",workload_kind="Deployment"} 1`,
 		`reloader_action_latency_seconds_count{workload_kind="Deployment"} 1`, `reloader_reconcile_total{result="success"}`,
 		`reloader_reconcile_total{result="error"}`, `reloader_reconcile_duration_seconds_count{result="success"}`,
-		`reloader_errors_total{type=`, "reloader_retries_total", "rest_client_requests_total{", "go_goroutines", "process_resident_memory_bytes",
+		`reloader_errors_total{type="Invalid"}`, "reloader_retries_total", "rest_client_requests_total{", "go_goroutines", "process_resident_memory_bytes",
 	} {
 		g.Expect(text).To(ContainSubstring(series))
 	}
