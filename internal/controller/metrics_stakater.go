@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -85,11 +85,27 @@ func (m measured) Reconcile(ctx context.Context, name ledger.Workload) (ctrl.Res
 	label := resultSuccess
 	if err != nil {
 		label = "error"
-		m.metrics.errors.WithLabelValues(cmp.Or(string(apierrors.ReasonForError(err)), "Unknown")).Inc()
+		m.metrics.errors.WithLabelValues(reasonOf(err)).Inc()
 		m.metrics.retries.Inc()
 		err = errors.New(explain(err))
 	}
 	m.metrics.reconciles.WithLabelValues(label).Inc()
 	m.metrics.duration.WithLabelValues(label).Observe(m.now().Sub(start).Seconds())
 	return result, err
+}
+
+// reasonOf is the API's reason for an error. Webhooks that refuse a request may give any text for one, another each time:
+// that is no reason of the API.
+func reasonOf(err error) string {
+	switch reason := apierrors.ReasonForError(err); reason {
+	case metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonNotFound, metav1.StatusReasonAlreadyExists,
+		metav1.StatusReasonConflict, metav1.StatusReasonGone, metav1.StatusReasonInvalid, metav1.StatusReasonServerTimeout,
+		metav1.StatusReasonTimeout, metav1.StatusReasonTooManyRequests, metav1.StatusReasonBadRequest,
+		metav1.StatusReasonMethodNotAllowed, metav1.StatusReasonNotAcceptable, metav1.StatusReasonRequestEntityTooLarge,
+		metav1.StatusReasonUnsupportedMediaType, metav1.StatusReasonInternalError, metav1.StatusReasonExpired,
+		metav1.StatusReasonServiceUnavailable:
+		return string(reason)
+	default:
+		return "Unknown"
+	}
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,11 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/notify"
@@ -107,4 +110,28 @@ func failedLooks(t *testing.T, registry *prometheus.Registry) map[string]float64
 		}
 	}
 	return looks
+}
+
+// Who refuses a request may give any text for a reason, another each time: each would be a series of its own.
+func TestReasonsAreOfTheAPI(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m, err := newStakaterMetrics(registry, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail := func(err error) {
+		by := reconcile.TypedFunc[ledger.Workload](func(context.Context, ledger.Workload) (ctrl.Result, error) { return ctrl.Result{}, err })
+		if _, err := (measured{by, m, time.Now}).Reconcile(t.Context(), ledger.Workload{}); err == nil {
+			t.Error("the error is lost")
+		}
+	}
+	for i := range 20 {
+		denied := &apierrors.StatusError{ErrStatus: metav1.Status{Code: 403, Reason: metav1.StatusReason(fmt.Sprintf("request %d is denied", i))}}
+		fail(fmt.Errorf("annotating: %w", denied))
+	}
+	fail(errors.Join(apierrors.NewConflict(schema.GroupResource{}, "web", errors.New("no")), nil))
+	fail(errors.New("no answer"))
+	if diff := cmp.Diff(map[string]float64{"Unknown": 21, "Conflict": 1}, failedLooks(t, registry)); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
 }
