@@ -68,7 +68,7 @@ func (m *metrics) restarted(name ledger.Workload, changes []plan.Change, now tim
 	m.stakater.executedOf(name, resultSuccess)
 	first := now
 	for _, c := range changes {
-		if c.SeenAt.Before(first) {
+		if !c.SeenAt.IsZero() && c.SeenAt.Before(first) { // nobody may have seen a source go
 			first = c.SeenAt
 		}
 	}

@@ -8,11 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/internal/plan"
 )
 
 // What alerts and dashboard of the chart ask for is there: the metrics, with the labels that they are selected and summed by.
@@ -48,6 +51,32 @@ func TestUnknown(t *testing.T) {
 			t.Errorf("%s: %q, want %d problems", expression, got, want)
 		}
 	}
+}
+
+// A source that went away while no controller ran, or long ago, was not seen to do so: that is no change of the year 1.
+func TestAChangeOfUnknownTimeTookNoTime(t *testing.T) {
+	registry, now := prometheus.NewRegistry(), time.Unix(1000, 0)
+	m, err := newMetrics(registry, &watches{ready: make(chan struct{})}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := plan.Change{Event: plan.Deleted}
+	m.restarted(named("web"), []plan.Change{gone}, now)
+	m.restarted(named("web"), []plan.Change{gone, {SeenAt: now.Add(-2 * time.Second)}}, now)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "reloader_change_to_restart_seconds" {
+			continue
+		}
+		if h := family.GetMetric()[0].GetHistogram(); h.GetSampleCount() != 2 || h.GetSampleSum() != 2 {
+			t.Errorf("%d restarts took %g seconds, want 2 in 2", h.GetSampleCount(), h.GetSampleSum())
+		}
+		return
+	}
+	t.Error("nothing is measured")
 }
 
 // registered are the labels of all metrics, by their names.
