@@ -114,6 +114,9 @@ func (t tracked) Collect(values chan<- prometheus.Metric) {
 	gauge(refusedDescription(), t.watches.workloads.Refused(), "workloads")
 	gauge(refusedDescription(), t.watches.owners.Refused(), "owners")
 	gauge(refusedDescription(), t.watches.policies.Refused(), "policies")
+	if t.watches.namespaces != nil {
+		gauge(refusedDescription(), t.watches.namespaces.Refused(), "namespaces")
+	}
 }
 
 func sourcesDescription() *prometheus.Desc {

@@ -1,21 +1,37 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	gotkmetrics "github.com/fluxcd/pkg/runtime/metrics"
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	"github.com/flux-reloader/reloader/internal/namespace"
+	"github.com/flux-reloader/reloader/internal/owner"
 	"github.com/flux-reloader/reloader/internal/plan"
+	"github.com/flux-reloader/reloader/internal/policystore"
+	"github.com/flux-reloader/reloader/internal/source"
+	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
+	"github.com/flux-reloader/reloader/internal/workload"
 )
 
 // What alerts and dashboard of the chart ask for is there: the metrics, with the labels that they are selected and summed by.
@@ -77,6 +93,52 @@ func TestAChangeOfUnknownTimeTookNoTime(t *testing.T) {
 		return
 	}
 	t.Error("nothing is measured")
+}
+
+// While namespaces may not be watched that a selector is to select among, nothing is restarted: that is to be alerted of, too.
+func TestRefusedNamespacesAreCounted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
+	defer server.Close()
+	clients, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watches{
+		reloader: &Reloader{}, ready: make(chan struct{}), sources: &source.Store{}, workloads: &workload.Store{}, owners: &owner.Store{},
+		policies: &policystore.Store{Group: watch.Group{"reloadpolicies": {}}},
+	}
+	close(w.ready)
+	w.namespaces, err = namespace.New(namespace.Options{
+		Log: logr.Discard(), Client: clients.CoreV1().RESTClient(), Codec: clientgoscheme.ParameterCodec, Changed: func(string) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { w.namespaces.Run(ctx) })
+	watchtest.Eventually(t, "the watch is refused", w.namespaces.Settled)
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(tracked{w})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "reloader_refused_watches" {
+				refused[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	want := map[string]float64{"sources": 0, "workloads": 0, "owners": 0, "policies": 0, "namespaces": 1}
+	if diff := cmp.Diff(want, refused); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
 }
 
 // registered are the labels of all metrics, by their names.
