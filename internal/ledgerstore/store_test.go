@@ -109,7 +109,7 @@ func TestPersisted(t *testing.T) {
 		t.Error("persisted before it is written")
 	}
 	s.before = func(client.Object) error { return errors.New("no answer") }
-	if err := store.Flush(t.Context()); err == nil {
+	if err := store.write(t.Context(), false); err == nil {
 		t.Fatal("the error is lost")
 	}
 	if store.Persisted("a") {

@@ -8,7 +8,12 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
+
+// flushAgain is the wait after a write that failed at the end.
+const flushAgain = 250 * time.Millisecond
 
 func (s *Store) wake() {
 	select {
@@ -62,15 +67,29 @@ func (s *Store) retry(ctx context.Context) {
 	}()
 }
 
-// Flush writes everything that is not written yet. It is called after the last restart and before the lease is given up.
+// Flush writes everything that is not written yet, and tries again until the context ends, unless it is forbidden. It is called
+// after the last restart and before the lease is given up.
 func (s *Store) Flush(ctx context.Context) error {
-	// What is urgent first. An entry that moves between shards takes two passes, a conflict one more.
-	for _, lazy := range []bool{false, true, true, true} {
-		if err := s.write(ctx, lazy); err != nil {
+	again := time.NewTicker(flushAgain)
+	defer again.Stop()
+	lazy := false // what is urgent first
+	for {
+		err := s.write(ctx, lazy)
+		switch {
+		case errors.Is(err, ErrSuperseded), apierrors.IsForbidden(err):
 			return err
+		case err == nil && lazy && len(s.pending(true)) == 0:
+			return nil
+		case err == nil: // an entry that moves between shards takes two passes, a conflict one more
+			lazy = true
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
 		}
 	}
-	return nil
 }
 
 // write stores the shards that have something urgent, or with lazy anything at all, one request each.

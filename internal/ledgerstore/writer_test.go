@@ -1,10 +1,12 @@
 package ledgerstore
 
 import (
+	"context"
 	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -24,6 +26,32 @@ func TestALostAnswer(t *testing.T) {
 		t.Error("not persisted")
 	}
 	wantEntries(t, s, restarted(a, "value"))
+}
+
+// The API server may be going down at the same time: what is written at the end is tried again, for as long as there is time.
+func TestTheLastWriteIsTriedAgain(t *testing.T) {
+	s := newServer()
+	store := load(t, s)
+	a := restarted(entry("a", 1), "value")
+	put(t, store, a)
+	s.before = once(func(client.Object) error { return apierrors.NewServiceUnavailable("no endpoints") })
+	flush(t, store)
+	wantEntries(t, s, a)
+
+	t.Log("rights that were taken away do not come back")
+	put(t, store, entry("b", 1))
+	forbidden := apierrors.NewForbidden(corev1.Resource("configmaps"), "reloader-ledger-0", nil)
+	s.before = func(client.Object) error { return forbidden }
+	if err := store.Flush(t.Context()); !errors.Is(err, forbidden) {
+		t.Errorf("error %v, want %v", err, forbidden)
+	}
+
+	t.Log("time runs out")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.before = func(client.Object) error { cancel(); return apierrors.NewServiceUnavailable("no endpoints") }
+	if err := store.Flush(ctx); err == nil {
+		t.Error("the error is lost")
+	}
 }
 
 func TestSomebodyElseWritesAShard(t *testing.T) {
