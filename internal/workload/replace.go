@@ -90,8 +90,8 @@ func (s *Store) note(r replacement) {
 
 // Resume goes on with the replacement of a workload, with the rights of whoever began it. It returns the workload that was
 // made, also along with ErrStripped. Other errors are ErrUnfinished while there is more to do; ErrGone if somebody else has
-// made another, and ErrConflict if the former one changed before it was deleted, which both end the replacement; and the API
-// server's, after which it is to be called again if Replacing still reports true.
+// made another or deleted the namespace, and ErrConflict if the former one changed before it was deleted, which both end the
+// replacement; and the API server's, after which it is to be called again if Replacing still reports true.
 func (s *Store) Resume(ctx context.Context, name ledger.Workload, actor func(account string) (Actor, error)) (plan.Workload, error) {
 	s.mu.Lock()
 	r, found := s.replacements[name]
@@ -153,6 +153,8 @@ func (s *Store) remake(ctx context.Context, by Actor, r replacement) (plan.Workl
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return plan.Workload{}, fmt.Errorf("making %s again: %w", r.Workload, ErrUnfinished) // see whose it is
+	case apierrors.IsNotFound(err): // the namespace is: one that is made later under its name is another
+		return plan.Workload{}, s.abandon(ctx, r, fmt.Errorf("%w: %w", ErrGone, err))
 	case err != nil:
 		return plan.Workload{}, fmt.Errorf("making %s again: %w", r.Workload, err)
 	}

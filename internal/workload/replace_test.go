@@ -317,6 +317,23 @@ func TestAReplacementThatIsOvertaken(t *testing.T) {
 		}
 		r.expectReplacing(false)
 	})
+	t.Run("its namespace is deleted", func(t *testing.T) {
+		r := newReplacing(t, migration(plain))
+		if err := r.begin(); !errors.Is(err, ErrUnfinished) {
+			t.Fatalf("begun: %v", err)
+		}
+		ending := apierrors.NewForbidden(schema.GroupResource{Group: "batch", Resource: "jobs"}, "migrate", errors.New("the namespace is being terminated"))
+		r.refuse["create"] = ending
+		if _, err := r.resume(); !errors.Is(err, ending) {
+			t.Errorf("error %v", err)
+		}
+		r.expectReplacing(true)
+		r.refuse["create"] = apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "apps")
+		if _, err := r.resume(); !errors.Is(err, ErrGone) {
+			t.Errorf("error %v, want %v", err, ErrGone)
+		}
+		r.expectReplacing(false)
+	})
 	t.Run("edited before it begins", func(t *testing.T) {
 		r := newReplacing(t, migration(plain))
 		w := observeJob(r.live(), r.observer)
