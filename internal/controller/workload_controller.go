@@ -191,7 +191,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 	for _, use := range in.Selection.Uses {
 		in.Sources[use.Source] = r.sources.Get(use.Source)
 	}
-	if in.Entry == nil && in.Selection.Selected {
+	if in.Entry == nil {
 		in.Predecessor = r.ledger.Named(w.Workload)
 	}
 	return in
