@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -170,7 +171,7 @@ func (r *Reconciler) tell(w plan.Workload, t *track, d plan.Decision, event noti
 func explain(err error) string {
 	var status apierrors.APIStatus
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
-		return err.Error()
+		return withoutPort(err)
 	}
 	var fields []string
 	for _, cause := range status.Status().Details.Causes {
@@ -182,6 +183,18 @@ func explain(err error) string {
 		return err.Error()
 	}
 	return "the workload is invalid: " + strings.Join(fields, ", ")
+}
+
+// withoutPort is an error without the address that a connection was made from: another each time, it would make another
+// failure of the same one.
+func withoutPort(err error) string {
+	var network *net.OpError
+	if !errors.As(err, &network) {
+		return err.Error()
+	}
+	from := *network
+	from.Source = nil
+	return strings.Replace(err.Error(), network.Error(), from.Error(), 1)
 }
 
 func warning(w plan.Workload, reason, message string) notify.Event {

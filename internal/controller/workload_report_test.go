@@ -3,7 +3,11 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +38,30 @@ func TestExplainQuotesNothing(t *testing.T) {
 	refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "denied by policy"}}
 	if got := explain(refused); got != "denied by policy" {
 		t.Errorf("told %q, want the policy's words", got)
+	}
+}
+
+// Each attempt has a port of its own. That is no reason to tell, and to alert, of the same failure each time.
+func TestTheSameFailureIsToldOnce(t *testing.T) {
+	reset := func(port int, number syscall.Errno) error {
+		server, own := net.TCPAddr{IP: net.IPv4(10, 96, 0, 1), Port: 443}, net.TCPAddr{IP: net.IPv4(10, 244, 0, 5), Port: port}
+		lost := &net.OpError{Op: "read", Net: "tcp", Source: &own, Addr: &server, Err: os.NewSyscallError("read", number)}
+		return fmt.Errorf("restarting: %w", &url.Error{Op: "Patch", URL: "https://10.96.0.1:443/apis/apps/v1", Err: lost})
+	}
+	var tracked track
+	for i, step := range []struct {
+		err  error
+		anew bool
+	}{
+		{reset(40001, syscall.ECONNRESET), true}, {reset(40002, syscall.ECONNRESET), false}, {reset(40003, syscall.ETIMEDOUT), true},
+	} {
+		why, anew := tracked.fails(step.err)
+		if anew != step.anew {
+			t.Errorf("step %d: news %t, want %t: %s", i, anew, step.anew, why)
+		}
+		if !strings.HasPrefix(why, "restarting: Patch ") || !strings.Contains(why, "10.96.0.1:443: read: ") {
+			t.Errorf("step %d: told %q", i, why)
+		}
 	}
 }
 
