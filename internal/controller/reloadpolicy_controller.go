@@ -87,11 +87,12 @@ func (r *PolicyReconciler) begin(round *round, object *v1alpha1.ReloadPolicy, na
 	if object.Spec.Suspend {
 		r.log.Info("reconciliation is suspended for this object", "reloadpolicy", name.String())
 	}
+	selectable := r.watches.workloads.In(name.Namespace)
+	if name.Namespace == r.options.Namespace { // it may select others
+		selectable = r.watches.workloads.All()
+	}
 	awaited := map[ledger.Workload]bool{}
-	for _, w := range r.watches.workloads.All() {
-		if name.Namespace != r.options.Namespace && name.Namespace != w.Namespace {
-			continue
-		}
+	for _, w := range selectable {
 		if governing, others, _ := r.watches.governing(w); governing != nil && (governing.Name == name || slices.Contains(others, name)) {
 			awaited[w.Workload] = true
 		}

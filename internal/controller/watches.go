@@ -155,10 +155,8 @@ func (w *watches) checkKey(*http.Request) error {
 
 // namespaceChanged enqueues the workloads of a namespace that is selected from now on, or no longer.
 func (w *watches) namespaceChanged(name string) {
-	for _, workload := range w.workloads.All() {
-		if workload.Namespace == name {
-			w.reloader.feed.send(workload.Workload, false)
-		}
+	for _, workload := range w.workloads.In(name) {
+		w.reloader.feed.send(workload.Workload, false)
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	bySource = "source"
 	// byOwner indexes workloads by the Flux objects that apply them.
 	byOwner = "owner"
+	// byNamespace indexes workloads by their namespace.
+	byNamespace = "namespace"
 )
 
 // Options are what a Store needs.
@@ -89,7 +91,9 @@ func New(options Options) (*Store, error) {
 			Select:   func(o *metav1.ListOptions) { o.LabelSelector = options.Selector },
 			Keep:     keep(kind, options.Selection, s.observer),
 			Optional: kind.Optional,
-			Indexers: cache.Indexers{bySource: indexBySource, byOwner: indexByOwner, byTemplate: indexByTemplate},
+			Indexers: cache.Indexers{
+				bySource: indexBySource, byOwner: indexByOwner, byTemplate: indexByTemplate, byNamespace: indexByNamespace,
+			},
 		}
 		if kind.Optional {
 			resource.Served = func(served bool) { s.setServed(kind.Name, served) }
@@ -161,6 +165,14 @@ func indexByOwner(kept any) ([]string, error) {
 	return keys, nil
 }
 
+func indexByNamespace(kept any) ([]string, error) {
+	o, ok := kept.(*object)
+	if !ok {
+		return nil, nil
+	}
+	return []string{o.observed.Namespace}, nil
+}
+
 // Get returns what is observed of a workload. Exists is false if there is none, or none of a kind and in a namespace
 // that are watched; known is false if the API server has not said, or does not say.
 func (s *Store) Get(name ledger.Workload) (w plan.Workload, exists, known bool) {
@@ -217,10 +229,24 @@ func (s *Store) indexed(index, key string, pass func(*object) bool) []ledger.Wor
 func (s *Store) All() []plan.Workload {
 	var all []plan.Workload
 	for _, informers := range s.Group {
-		for _, kept := range informers.All() {
-			if o, ok := kept.(*object); ok {
-				all = append(all, o.observed)
-			}
+		all = appendObserved(all, informers.All())
+	}
+	return all
+}
+
+// In is All for one namespace, and costs no more than what is in it.
+func (s *Store) In(namespace string) []plan.Workload {
+	var all []plan.Workload
+	for _, informers := range s.Group {
+		all = appendObserved(all, informers.ByIndex(byNamespace, namespace))
+	}
+	return all
+}
+
+func appendObserved(all []plan.Workload, objects []any) []plan.Workload {
+	for _, kept := range objects {
+		if o, ok := kept.(*object); ok {
+			all = append(all, o.observed)
 		}
 	}
 	return all
