@@ -50,9 +50,9 @@ func (r *Reconciler) forgetGone(ctx context.Context) {
 		case apierrors.IsNotFound(err), errors.Is(err, workload.ErrKind), err == nil && live.UID != entry.UID:
 			r.ledger.Delete(entry.UID)
 		case err == nil, apierrors.IsForbidden(err):
-			entry = entry.Clone()
-			entry.AbsentSince = r.options.Now()
-			err = r.record(entry)
+			still := entry.Clone()
+			still.AbsentSince = r.options.Now()
+			err = r.ledger.Replace(entry, still) // it may be watched again by now
 		}
 		if err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, workload.ErrKind) {
 			r.log.Error(err, "cannot tell whether a workload is gone; trying again", "workload", entry.Workload.String())

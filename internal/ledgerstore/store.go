@@ -135,6 +135,20 @@ func (s *Store) Persisted(uid types.UID) bool {
 func (s *Store) Put(entry *ledger.Entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.put(entry)
+}
+
+// Replace is Put, but does nothing if the workload's entry is another than the older one by now.
+func (s *Store) Replace(older, entry *ledger.Entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, known := s.entries[older.UID]; !known || h.entry != older {
+		return nil
+	}
+	return s.put(entry)
+}
+
+func (s *Store) put(entry *ledger.Entry) error {
 	h, known := s.entries[entry.UID]
 	if !known {
 		h = &held{shard: -1}
