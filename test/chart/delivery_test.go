@@ -3,14 +3,18 @@ package chart
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -154,6 +158,65 @@ func TestTheOrderOfDelivery(t *testing.T) {
 	g.Expect(dependencies).To(ConsistOf(HaveKeyWithValue("name", "reloader")))
 	g.Expect(find(t, build(t, infrastructure), "Namespace", "reloader").GetAnnotations()).
 		To(HaveKeyWithValue("kustomize.toolkit.fluxcd.io/prune", "disabled"))
+}
+
+// Flux's own NetworkPolicies let nobody outside of its namespace tell notification-controller of events. The one beside lets the
+// pods of the release, and takes nothing away where it is the only one.
+func TestNotificationControllerLetsItIn(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	policy := &networkingv1.NetworkPolicy{}
+	found := find(t, build(t, fluxSystem), "NetworkPolicy", "allow-reloader")
+	g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(found.Object, policy, true)).To(Succeed())
+	g.Expect(policy.Namespace).To(Equal("flux-system"))
+	g.Expect(policy.Spec.PodSelector.MatchLabels).To(Equal(map[string]string{"app": "notification-controller"}))
+	objects := build(t, infrastructure)
+	own := find(t, objects, "HelmRelease", "reloader").GetNamespace()
+	pod := deployment(t, render(t, "reloader", "")).Spec.Template.Labels
+	other := map[string]string{"app": "other"}
+	for _, from := range []struct {
+		namespace string
+		pod       map[string]string
+		ports     []int32
+	}{
+		{own, pod, []int32{8080, 9090, 9292}},
+		{own, other, []int32{8080, 9292}},
+		{"other", pod, []int32{8080, 9292}},
+		{"flux-system", other, []int32{8080, 9090, 9292, 9440}},
+	} {
+		var ports []int32
+		for _, port := range []int32{8080, 9090, 9292, 9440} {
+			if letsIn(t, policy, from.namespace, from.pod, port) {
+				ports = append(ports, port)
+			}
+		}
+		g.Expect(ports).To(Equal(from.ports), "%s: %v", from.namespace, from.pod)
+	}
+}
+
+// letsIn reports whether a rule of the policy admits a pod of a namespace to a port.
+func letsIn(t *testing.T, policy *networkingv1.NetworkPolicy, namespace string, pod map[string]string, port int32) bool {
+	t.Helper()
+	for _, rule := range policy.Spec.Ingress {
+		open := len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == port })
+		if open && slices.ContainsFunc(rule.From, func(peer networkingv1.NetworkPolicyPeer) bool {
+			if peer.NamespaceSelector == nil {
+				return namespace == policy.Namespace && selects(t, peer.PodSelector, pod)
+			}
+			return selects(t, peer.NamespaceSelector, map[string]string{corev1.LabelMetadataName: namespace}) &&
+				(peer.PodSelector == nil || selects(t, peer.PodSelector, pod))
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+func selects(t *testing.T, selector *metav1.LabelSelector, of labels.Set) bool {
+	t.Helper()
+	compiled, err := metav1.LabelSelectorAsSelector(selector)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return compiled.Matches(of)
 }
 
 // build builds a kustomization, as kustomize-controller and kubectl do.
