@@ -21,6 +21,7 @@ func TestThereIsOneVersion(t *testing.T) {
 	g.Expect(metadata.AppVersion).To(Equal("v" + metadata.Version))
 	for file, want := range map[string]string{
 		"config/manager/kustomization.yaml": "newTag: " + metadata.AppVersion + "\n",
+		"flux-system/source.yaml":           "\n    tag: " + metadata.AppVersion + "\n",
 		"CHANGELOG.md":                      "\n## " + metadata.Version + "\n",
 		"README.md":                         "//config/default?ref=" + metadata.AppVersion + "'\n",
 	} {

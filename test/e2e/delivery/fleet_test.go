@@ -83,7 +83,7 @@ func (d *delivery) overlay() string {
 		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
 		"resources": []string{"../../flux-system", "apps.yaml"},
 		"patches": []any{
-			d.patch("GitRepository", add("/spec/url", d.fleet.URL())),
+			d.patch("GitRepository", add("/spec/url", d.fleet.URL()), add("/spec/ref", map[string]any{"branch": gitserver.Branch})),
 			d.patch("Kustomization",
 				add("/spec/patches/-", d.patch("HelmRepository", add("/spec/type", "default"), add("/spec/url", d.charts.url))),
 				add("/spec/patches/-", d.patch("HelmRelease", release...))),
