@@ -115,8 +115,8 @@ type ReloadPolicySpec struct {
 	// +optional
 	Workloads []WorkloadSelector `json:"workloads,omitempty"`
 
-	// Sources selects, among the Secrets and ConfigMaps that a workload uses, those whose changes restart it, or parts of
-	// them: what any of the entries matches, or everything if there are none.
+	// Sources selects, among the Secrets, ConfigMaps and SecretProviderClasses that a workload uses, those whose changes
+	// restart it, or parts of them: what any of the entries matches, or everything if there are none.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
 	// +optional
@@ -133,7 +133,8 @@ type ReloadPolicySpec struct {
 	Strategy Strategy `json:"strategy,omitempty"`
 
 	// ServiceAccountName is the name of the ServiceAccount in the policy's namespace that is impersonated to restart
-	// workloads. Without it, the controller restarts them with its own rights.
+	// workloads. Defaults to what the controller's flag --default-service-account says; without either, the controller
+	// restarts them with its own rights.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"
 	// +optional
@@ -224,8 +225,8 @@ type Settle struct {
 	// +optional
 	Max *metav1.Duration `json:"max,omitempty"`
 
-	// Owner says whether to wait while the Kustomization or HelmRelease that owns the workload is being reconciled,
-	// five minutes at most (Wait), or not (Ignore).
+	// Owner says whether to wait while the Kustomization or HelmRelease that owns the workload is being reconciled, for as
+	// long as the controller's flag --owner-settle-timeout says at most (Wait), or not (Ignore).
 	// +kubebuilder:default=Wait
 	// +optional
 	Owner SettleOwner `json:"owner,omitempty"`
