@@ -145,6 +145,26 @@ func peers(all []networkingv1.NetworkPolicyPeer) string {
 	return fmt.Sprint(all)
 }
 
+// What is said after an installation goes by the values.
+func TestTheNotes(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string][]string{
+		"": {"watches all namespaces.", "opts in by", "kubectl annotate deployment/NAME reloader.stakater.com/auto=true\n"},
+		"reloader: {watchGlobally: false, namespaces: [b, a]}": {"watches a, b, reloader."},
+		"reloader: {namespaceSelector: 'team=a'}":              {"watches the namespaces with labels team=a."},
+		"reloader: {ignoreNamespaces: 'a,b'}":                  {"watches all namespaces but a,b."},
+		"reloader: {autoReloadAll: true}":                      {"opts out by", "reloader.stakater.com/auto=false\n"},
+		"reloader: {custom_annotations: {auto: example.test/auto}}": {
+			"kubectl annotate deployment/NAME example.test/auto=true\n"},
+	} {
+		got, err := dryRelease(t, "reloader", parse(t, values))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred(), values)
+		for _, part := range want {
+			NewWithT(t).Expect(got.Info.Notes).To(ContainSubstring(part), values)
+		}
+	}
+}
+
 // What cannot be done together fails the render.
 func TestTheRenderIsRefused(t *testing.T) {
 	t.Parallel()

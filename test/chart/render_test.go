@@ -42,18 +42,28 @@ func parse(t *testing.T, values string) map[string]any {
 	return parsed
 }
 
-// manifest renders the chart for a release of this name, as Helm does, without a cluster.
-func manifest(t *testing.T, release string, values map[string]any) (string, error) {
+// dryRelease renders the chart for a release of this name, as Helm does, without a cluster.
+func dryRelease(t *testing.T, name string, values map[string]any) (*releasev1.Release, error) {
 	t.Helper()
 	install := action.NewInstall(action.NewConfiguration())
 	install.DryRunStrategy = action.DryRunClient
-	install.ReleaseName, install.Namespace = release, releaseNamespace
+	install.ReleaseName, install.Namespace = name, releaseNamespace
 	install.KubeVersion = &common.KubeVersion{Version: kubernetes, Major: "1", Minor: "36"}
 	rendered, err := install.RunWithContext(t.Context(), load(t), values)
 	if err != nil {
+		return nil, err
+	}
+	return rendered.(*releasev1.Release), nil
+}
+
+// manifest is what is rendered for a release of this name.
+func manifest(t *testing.T, name string, values map[string]any) (string, error) {
+	t.Helper()
+	rendered, err := dryRelease(t, name, values)
+	if err != nil {
 		return "", err
 	}
-	return rendered.(*releasev1.Release).Manifest, nil
+	return rendered.Manifest, nil
 }
 
 // render is the objects of a release of this name.
