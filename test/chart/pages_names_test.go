@@ -75,6 +75,7 @@ func TestPagesNameFlagsThatThereAre(t *testing.T) {
 	NewWithT(t).Expect(known).To(ContainElements("--events-addr", "--auto-reload-all"))
 	known = append(known,
 		"--create-namespace", "--namespace", "--reset-then-reuse-values", "--reuse-values", "--skip-crds", // helm, cmctl
+		"--certificate-identity", "--certificate-oidc-issuer", // cosign
 		"--field-manager", "--for", "--force", "--from", "--overwrite", "--server-side", "--timeout", "--type", // kubectl
 	)
 	for _, p := range pages(t) {

@@ -19,15 +19,19 @@ func TestThereIsOneVersion(t *testing.T) {
 	g := NewWithT(t)
 	metadata := load(t).Metadata
 	g.Expect(metadata.AppVersion).To(Equal("v" + metadata.Version))
-	for file, want := range map[string]string{
-		"config/manager/kustomization.yaml": "newTag: " + metadata.AppVersion + "\n",
-		"flux-system/source.yaml":           "\n    tag: " + metadata.AppVersion + "\n",
-		"CHANGELOG.md":                      "\n## " + metadata.Version + "\n",
-		"README.md":                         "//config/default?ref=" + metadata.AppVersion + "'\n",
+	for file, wants := range map[string][]string{
+		"config/manager/kustomization.yaml": {"newTag: " + metadata.AppVersion + "\n"},
+		"flux-system/source.yaml":           {"\n    tag: " + metadata.AppVersion + "\n"},
+		"CHANGELOG.md":                      {"\n## " + metadata.Version + "\n"},
+		"README.md": {
+			"//config/default?ref=" + metadata.AppVersion + "'\n", "/reloader:" + metadata.AppVersion + " ", "@refs/tags/" + metadata.AppVersion + "\n",
+		},
 	} {
 		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(string(text)).To(ContainSubstring(want), file)
+		for _, want := range wants {
+			g.Expect(string(text)).To(ContainSubstring(want), file)
+		}
 	}
 }
 
