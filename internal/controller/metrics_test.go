@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flux-reloader/reloader/internal/namespace"
+	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/owner"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/policystore"
@@ -47,6 +48,37 @@ func TestAlertsAndDashboardAskForWhatThereIs(t *testing.T) {
 			for _, problem := range unknown(expression, labels) {
 				t.Errorf("%s: %s: %s", file, problem, expression)
 			}
+		}
+	}
+}
+
+// The guide has a row for each metric, with its labels, and for each reason of an event; those of Stakater Reloader are on the
+// page about that.
+func TestTheGuideNamesMetricsAndEvents(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "guides", "monitoring.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stakater := prometheus.NewRegistry()
+	if _, err := newStakaterMetrics(stakater, true); err != nil {
+		t.Fatal(err)
+	}
+	others := labelsOf(t, stakater)
+	rows := []string{
+		notify.ReasonReloaded, notify.ReasonReloadFail, notify.ReasonWebhookCalled, notify.ReasonInvalidAnnotation,
+		notify.ReasonNotRestarted, notify.ReasonRolledBack, notify.ReasonImmutableReplaced, notify.ReasonLeftPaused,
+	}
+	for name, labels := range registered(t) {
+		if _, other := others[name]; strings.HasPrefix(name, "reloader_") && !other {
+			rows = append(rows, name+"` | `"+strings.Join(labels, "`, `"))
+		}
+	}
+	if len(rows) < 8+8 {
+		t.Errorf("%d rows", len(rows))
+	}
+	for _, row := range rows {
+		if !strings.Contains(string(text), "\n| `"+row+"` |") {
+			t.Errorf("no row for `%s`", row)
 		}
 	}
 }
@@ -150,6 +182,12 @@ func registered(t *testing.T) map[string][]string {
 	}
 	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(gotkmetrics.NewRecorder().Collectors()...)
+	return labelsOf(t, registry)
+}
+
+// labelsOf are the labels of the metrics of a registry, by their names.
+func labelsOf(t *testing.T, registry *prometheus.Registry) map[string][]string {
+	t.Helper()
 	descriptions := make(chan *prometheus.Desc)
 	go func() { registry.Describe(descriptions); close(descriptions) }()
 	// A description does not tell its parts in another way.
