@@ -169,9 +169,10 @@ func TestTheNotes(t *testing.T) {
 func TestTheRenderIsRefused(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
-		"reloader: {namespaces: [a]}":                              "reloader.namespaces is set, and all namespaces are watched",
-		"reloader: {namespaces: 'a,b'}":                            "reloader.namespaces is set, and all namespaces are watched",
-		"reloader: {watchGlobally: false, namespaceSelector: a=b}": "it needs reloader.watchGlobally",
+		"reloader: {namespaces: [a]}":                                      "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {namespaces: 'a,b'}":                                    "reloader.namespaces is set, and all namespaces are watched",
+		"reloader: {watchGlobally: false, namespaceSelector: a=b}":         "it needs reloader.watchGlobally",
+		"reloader: {defaultServiceAccount: a, rbac: {impersonate: false}}": "it needs reloader.rbac.impersonate",
 	} {
 		_, err := manifest(t, "reloader", parse(t, values))
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)), values)

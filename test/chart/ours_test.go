@@ -8,6 +8,7 @@ func ours() []row {
 	)
 	return []row{
 		{key: "enabled", value: "true", inert: true},
+		{key: "reloader.rbac.impersonate", value: "false", less: "= impersonate"},
 		{key: "reloader.rbac.aggregate", value: "false", less: "ClusterRole/reloader-policies-view: "},
 		{key: "reloader.netpol.fluxNamespace", value: "other", with: "reloader: {eventsAddr: a, netpol: {enabled: true}}", more: "matchLabels.kubernetes.io/metadata.name = other"},
 		{key: "reloader.eventsAddr", value: "http://example.test/", with: "reloader: {netpol: {enabled: true}}", more: "= --events-addr=http://example.test/"},

@@ -75,15 +75,16 @@ func TestIgnoredKindsNeedNoRights(t *testing.T) {
 	g.Expect(resources(rules(t, find(t, objects, "Role", "reloader-state")))).To(ContainElements("secrets", "configmaps"))
 }
 
-// What is not asked for needs no right.
+// What is not asked for, or not wanted, needs no right.
 func TestOptionalKindsNeedNoRights(t *testing.T) {
 	t.Parallel()
-	optional := []string{"rollouts", "deploymentconfigs", "replicationcontrollers", "secretproviderclasses", "secretproviderclasspodstatuses"}
+	optional := []string{"serviceaccounts", "rollouts", "deploymentconfigs", "replicationcontrollers", "secretproviderclasses", "secretproviderclasspodstatuses"}
 	for values, want := range map[string][]string{
-		"":                                       {},
-		"reloader: {isArgoRollouts: true}":       {"rollouts"},
-		"reloader: {enableCSIIntegration: true}": {"secretproviderclasses", "secretproviderclasspodstatuses"},
-		"reloader: {isOpenshift: true}":          {"deploymentconfigs", "replicationcontrollers"},
+		"":                                       {"serviceaccounts"},
+		"reloader: {isArgoRollouts: true}":       {"serviceaccounts", "rollouts"},
+		"reloader: {enableCSIIntegration: true}": {"serviceaccounts", "secretproviderclasses", "secretproviderclasspodstatuses"},
+		"reloader: {isOpenshift: true}":          {"serviceaccounts", "deploymentconfigs", "replicationcontrollers"},
+		"reloader: {rbac: {impersonate: false}}": {},
 	} {
 		g := NewWithT(t)
 		has := resources(rules(t, find(t, render(t, "reloader", values), "ClusterRole", "reloader")))

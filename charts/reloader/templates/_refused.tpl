@@ -8,6 +8,9 @@
 {{- if and (not $r.watchGlobally) $r.namespaceSelector -}}
 {{- $problems = append $problems "reloader.namespaceSelector is set, and only some namespaces are watched: it needs reloader.watchGlobally" -}}
 {{- end -}}
+{{- if and $r.defaultServiceAccount (not $r.rbac.impersonate) -}}
+{{- $problems = append $problems "reloader.defaultServiceAccount is set, and the controller may act as nobody: it needs reloader.rbac.impersonate" -}}
+{{- end -}}
 {{- with $problems -}}
 {{- fail (printf "\n%s" (join "\n" .)) -}}
 {{- end -}}

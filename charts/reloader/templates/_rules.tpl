@@ -9,6 +9,7 @@ from the code, without what the values leave out. Namespaces themselves are look
 {{- if and $r.ignoreJobs $r.ignoreCronJobs -}}{{- $without = append $without "jobs" -}}{{- end -}}
 {{- if not $r.watchGlobally -}}{{- $without = append $without "namespaces" -}}{{- end -}}
 {{- if not $r.enableCSIIntegration -}}{{- $without = concat $without (list "secretproviderclasses" "secretproviderclasspodstatuses") -}}{{- end -}}
+{{- if not $r.rbac.impersonate -}}{{- $without = append $without "serviceaccounts" -}}{{- end -}}
 {{- if not $r.isArgoRollouts -}}{{- $without = append $without "rollouts" -}}{{- end -}}
 {{- if not $r.isOpenshift -}}{{- $without = concat $without (list "deploymentconfigs" "replicationcontrollers") -}}{{- end -}}
 {{- $rules := list -}}
