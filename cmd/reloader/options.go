@@ -96,7 +96,7 @@ func (o *options) complete() (controller.Options, error) {
 	if err != nil {
 		return controller.Options{}, fmt.Errorf("--watch-label-selector=%q: %w", o.watchLabels, err)
 	}
-	if err := errors.Join(o.check(), o.stakater.check(), o.jitter.SetGlobalJitter(rand.New(source{})),
+	if err := errors.Join(o.check(), o.stakater.check(), checkAccount(o.account), checkEventsAddress(o.eventsAddr), o.jitter.SetGlobalJitter(rand.New(source{})),
 		o.gates.WithLogger(ctrl.Log.WithName("setup")).SupportedFeatures(nil)); err != nil {
 		return controller.Options{}, err
 	}
@@ -160,25 +160,41 @@ func ownNamespace() string {
 // scope is the namespaces that are watched: a list, or the one of the environment variable, or all or its own by the flag.
 func (o *options) scope() (watch.Scope, labels.Selector, error) {
 	s := &o.stakater
-	scope, all := watch.AllNamespaces(), false
-	switch namespace := os.Getenv("KUBERNETES_NAMESPACE"); {
-	case len(s.namespaces) > 0:
-		scope = watch.Namespaces(s.namespaces...)
-	case namespace != "":
-		scope = watch.Namespaces(namespace)
-	case !o.watchAll:
-		scope = watch.Namespaces(o.namespace)
-	default:
-		all = true
+	named, err := o.named()
+	if err != nil {
+		return watch.Scope{}, nil, err
+	}
+	ignored, err := namespaceNames("--namespaces-to-ignore", s.namespacesToIgnore)
+	if err != nil {
+		return watch.Scope{}, nil, err
+	}
+	scope := watch.AllNamespaces()
+	if len(named) > 0 {
+		scope = watch.Namespaces(named...)
 	}
 	if len(s.namespaceSelector) == 0 {
-		return scope.Except(s.namespacesToIgnore...), nil, nil
+		return scope.Except(ignored...), nil, nil
 	}
 	selector, err := parseSelector("namespace-selector", s.namespaceSelector)
-	if err == nil && !all {
+	if err == nil && len(named) > 0 {
 		err = fmt.Errorf("--namespace-selector=%q: selects among all namespaces, and only some are watched", selector)
 	}
-	return scope.Except(s.namespacesToIgnore...), selector, err
+	return scope.Except(ignored...), selector, err
+}
+
+// named are the namespaces that are watched; none for all of them.
+func (o *options) named() ([]string, error) {
+	const variable = "KUBERNETES_NAMESPACE"
+	switch namespace := os.Getenv(variable); {
+	case len(o.stakater.namespaces) > 0:
+		return namespaceNames("--namespaces", o.stakater.namespaces)
+	case namespace != "":
+		return namespaceNames("the environment variable "+variable, []string{namespace})
+	case !o.watchAll:
+		return []string{o.namespace}, nil
+	default:
+		return nil, nil
+	}
 }
 
 func (o *options) check() error {

@@ -121,7 +121,7 @@ func (s *stakater) check() error {
 	case s.logFormat != "" && s.logFormat != "json":
 		return fmt.Errorf("--log-format=%q: want json", s.logFormat)
 	}
-	return nil
+	return checkAnnotations(s.flags)
 }
 
 // logging is how to log: in Flux's levels, to which Stakater Reloader's are mapped.

@@ -121,6 +121,13 @@ func TestStakaterRejectsWithFlagAndValue(t *testing.T) {
 		"ignored workloads":  {[]string{"--ignored-workload-types=pods"}, []string{"--ignored-workload-types", "pods"}},
 		"namespace selector": {[]string{"--namespace-selector=a in (b"}, []string{"--namespace-selector", "a in (b"}},
 		"resource selector":  {[]string{"--resource-label-selector=a b"}, []string{"--resource-label-selector", "a b"}},
+		"namespace":          {[]string{"--namespaces=a,B"}, []string{"--namespaces", "a,B", `"B"`}},
+		"no namespace":       {[]string{"--namespaces= ,"}, []string{"--namespaces", " ,"}},
+		"ignored namespace":  {[]string{"--namespaces-to-ignore=a b"}, []string{"--namespaces-to-ignore", "a b"}},
+		"annotation":         {[]string{"--secret-annotation=a/b/c"}, []string{"--secret-annotation", "a/b/c"}},
+		"time annotation":    {[]string{"--pause-deployment-time-annotation=a b"}, []string{"--pause-deployment-time-annotation", "a b"}},
+		"account":            {[]string{"--default-service-account=A"}, []string{"--default-service-account", `"A"`}},
+		"events":             {[]string{"--events-addr=notification-controller.flux-system"}, []string{"--events-addr", "notification-controller", "http://"}},
 		"selector in a list": {[]string{"--namespace-selector=a=b", "--namespaces=x"}, []string{"--namespace-selector", "a=b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,8 +227,10 @@ func TestScopes(t *testing.T) {
 		"own":           {[]string{"--watch-all-namespaces=false"}, nil, []string{"reloader"}, []string{"a"}},
 		"environment":   {nil, map[string]string{"KUBERNETES_NAMESPACE": "a"}, []string{"a"}, []string{"b", "reloader"}},
 		"list":          {[]string{"--namespaces=a,b", "--namespaces=c"}, nil, []string{"a", "b", "c"}, []string{"d", "reloader"}},
+		"list, spaced":  {[]string{"--namespaces=a, b,"}, nil, []string{"a", "b"}, []string{"c", "reloader", ""}},
 		"list wins":     {[]string{"--namespaces=a", "--watch-all-namespaces=false"}, map[string]string{"KUBERNETES_NAMESPACE": "b"}, []string{"a"}, []string{"b"}},
 		"ignored":       {[]string{"--namespaces-to-ignore=a,b"}, nil, []string{"c"}, []string{"a", "b"}},
+		"ignored too":   {[]string{"--namespaces-to-ignore=a, b"}, nil, []string{"c"}, []string{"a", "b"}},
 		"ignored, list": {[]string{"--namespaces-to-ignore=a", "--namespaces=a,b"}, nil, []string{"b"}, []string{"a"}},
 	}
 	for name, test := range tests {
