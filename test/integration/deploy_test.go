@@ -74,9 +74,14 @@ func TestTheInstallationWorksWithItsOwnRights(t *testing.T) {
 			return j.UID, err
 		}).WithTimeout(slowly).ShouldNot(BeElementOf(before.UID, types.UID("")))
 	}
-	for resource, times := range map[string]int{"deployments": 4, "statefulsets": 2, "daemonsets": 2} {
-		g.Expect(w.patchesOf(resource)).To(Equal(times), resource)
+	// One that is refused since the workload has changed meanwhile, by its controller for one, is no restart.
+	restarts := map[string]int{}
+	for _, e := range w.requests() {
+		if e.Verb == "patch" && e.Subresource == "" && e.APIGroup == appsv1.GroupName && e.Code != 409 {
+			restarts[e.Resource]++
+		}
 	}
+	g.Expect(restarts).To(Equal(map[string]int{"deployments": 4, "statefulsets": 2, "daemonsets": 2}))
 
 	policy.awaitMessage("governs 1 workload")
 	w.restartOptional(like)
