@@ -94,13 +94,7 @@ func (d *decider) open() (needsRollout bool) {
 	w := d.in.Workload
 	switch {
 	case d.in.Entry != nil:
-		d.entry = d.in.Entry.Clone()
-		d.entry.AbsentSince = time.Time{}
-		unthrottle(d.entry, d.now)
-		if d.entry.PausedSince.After(d.now) {
-			d.entry.PausedSince = d.now // by the clock of another replica
-		}
-		d.began = d.entry.PausedSince
+		d.resume(d.in.Entry)
 		return false
 	case w.hasRuns():
 		if d.replacement() {
@@ -123,10 +117,21 @@ func (d *decider) open() (needsRollout bool) {
 	return false
 }
 
+// resume goes by a record. Another replica may have made it, by a clock that is ahead.
+func (d *decider) resume(record *ledger.Entry) {
+	d.entry = record.Clone()
+	d.entry.AbsentSince = time.Time{}
+	unthrottle(d.entry, d.now)
+	if d.entry.PausedSince.After(d.now) {
+		d.entry.PausedSince = d.now
+	}
+	d.began = d.entry.PausedSince
+}
+
 // inherit goes by the record of the object that was there before.
 func (d *decider) inherit() {
-	d.entry = d.in.Predecessor.Clone()
-	d.entry.UID, d.entry.Template, d.entry.AbsentSince = d.in.Workload.UID, digest.Digest{}, time.Time{}
+	d.resume(d.in.Predecessor)
+	d.entry.UID, d.entry.Template = d.in.Workload.UID, digest.Digest{}
 }
 
 // meanwhile is the record with what is seen of sources while the cache does not show the last restart. Nothing is decided

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flux-reloader/reloader/internal/digest"
+	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/reference"
 )
@@ -331,11 +332,24 @@ func TestControllerRestartInMidRollout(t *testing.T) {
 	}
 }
 
-// A record made on a node whose clock was ahead must not hold a workload for as long.
+// A record made on a node whose clock was ahead must not hold a workload for as long, nor one that goes by the record of another.
 func TestThrottleOfAnotherClock(t *testing.T) {
 	s := newScenario(t).proven().wrote(tls, "crt", "B").later(2)
-	s.in.Entry = s.in.Entry.Clone()
-	s.in.Entry.Throttle = s.in.Now.Add(2 * time.Hour)
+	ahead(t, s)
+	s = newScenario(t).proven().wrote(tls, "crt", "B").later(2)
+	s.in.Predecessor, s.in.Entry = s.in.Entry, nil
+	s.in.Workload.UID, s.in.Workload.Created = "second", s.in.Now
+	ahead(t, s)
+}
+
+func ahead(t *testing.T, s *scenario) {
+	t.Helper()
+	for _, record := range []**ledger.Entry{&s.in.Entry, &s.in.Predecessor} {
+		if *record != nil {
+			*record = (*record).Clone()
+			(*record).Throttle = s.in.Now.Add(2 * time.Hour)
+		}
+	}
 	if d := s.decide(); d.Verdict != plan.Throttled || d.After > 2*time.Minute {
 		t.Fatalf("%s for %s, want Throttled for what one restart costs", d.Verdict, d.After)
 	}

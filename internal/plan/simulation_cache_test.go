@@ -95,6 +95,9 @@ func (p *process) interrupt(sources bool) {
 	if in.cut {
 		return
 	}
+	if sources {
+		p.oracle.misses(p)
+	}
 	in.cut = true
 	in.epoch++
 	p.note("process %d: watch of sources %t is lost", p.id, sources)
@@ -105,6 +108,7 @@ func (p *process) interrupt(sources bool) {
 		in.cut, in.last = false, p.now
 		p.note("process %d: lists again, sources %t", p.id, sources)
 		if sources {
+			p.oracle.misses(p)
 			p.relistSources()
 			return
 		}

@@ -202,21 +202,36 @@ func (o *oracle) notes(p *process) {
 	}
 }
 
-// forgets is called at the end of a leader, and when the next one begins. Content that left and returned shortly before is a known limit: that it was another
-// may not be on record yet, and the next leader need not have seen it. So is what left and returned while it was not looked
-// at, for a workload that was opted out or did not show it. Pods that read what came in between are taken to
-// run with what returned.
+// forgets is called at the end of a leader, and when the next one begins. Content that left and returned shortly before is a
+// known limit: that it was another may not be on record yet, and the next leader need not have seen it. So is what left and
+// returned while it was not looked at, for a workload that was opted out or did not show it.
 func (o *oracle) forgets() {
 	for _, name := range simSources {
 		for uid, parts := range o.server.parts {
-			noted := o.notedFor(uid, name)
-			back := o.returned(name, noted)
-			for _, pod := range parts.pods {
-				for _, read := range pod.reads(name) {
-					if len(back) > 0 && read.written.After(noted) {
-						o.assume(pod, name, brought(read.content, back, o.server.sources[name].content))
-					}
-				}
+			o.overlook(parts, name, o.notedFor(uid, name))
+		}
+	}
+}
+
+// misses is called when the watch of sources is lost, and when a list makes up for it. Content that left and returned in events that
+// were still on their way is the same known limit.
+func (o *oracle) misses(p *process) {
+	for _, name := range simSources {
+		if last := p.raw[name]; last != nil && last != o.server.sources[name] {
+			for _, parts := range o.server.parts {
+				o.overlook(parts, name, last.written)
+			}
+		}
+	}
+}
+
+// overlook takes pods that read what came since and left again to run with what returned.
+func (o *oracle) overlook(parts *parts, name reference.Source, since time.Time) {
+	back := o.returned(name, since)
+	for _, pod := range parts.pods {
+		for _, read := range pod.reads(name) {
+			if len(back) > 0 && read.written.After(since) {
+				o.assume(pod, name, brought(read.content, back, o.server.sources[name].content))
 			}
 		}
 	}
