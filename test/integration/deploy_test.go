@@ -3,9 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -257,12 +255,7 @@ func (w *world) expectMemoryLimit() {
 	g.Expect(i).NotTo(Equal(-1))
 	limit := pods.Items[i].Spec.Containers[0].Resources.Limits.Memory()
 	g.Expect(limit.IsZero()).To(BeFalse())
-	response, err := http.Get("http://" + net.JoinHostPort(pods.Items[i].Status.PodIP, "8080") + "/metrics")
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = response.Body.Close() }()
-	metrics, err := io.ReadAll(response.Body)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(string(metrics)).To(ContainSubstring("\ngo_gc_gomemlimit_bytes %v\n", float64(limit.Value())))
+	g.Expect(scrape(net.JoinHostPort(pods.Items[i].Status.PodIP, "8080"))).To(ContainSubstring("\ngo_gc_gomemlimit_bytes %v\n", float64(limit.Value())))
 }
 
 // awaitProven waits until workloads are of a generation, and their records say that their pods run with the present

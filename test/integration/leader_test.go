@@ -1,10 +1,7 @@
 package integration
 
 import (
-	"bufio"
 	"fmt"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -134,7 +131,7 @@ func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
 	c.stop()
 	g.Expect(w.recorded("web")).To(ContainSubstring(version), "all that was known is written at the end")
 	lease := &coordinationv1.Lease{}
-	g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: w.state, Name: "reloader-leader-election"}, lease)).To(Succeed())
+	g.Expect(w.admin.Get(t.Context(), client.ObjectKey{Namespace: w.state, Name: "reloader-leader-election"}, lease)).To(Succeed())
 	g.Expect(lease.Spec.HolderIdentity).To(Or(BeNil(), HaveValue(BeEmpty())))
 
 	c = w.launch(w.state, election()...)
@@ -142,25 +139,4 @@ func TestAGracefulEndWritesTheLedgerAndReleasesTheLease(t *testing.T) {
 	g.Expect(c.lines("leading")[0]).To(And(
 		HaveKeyWithValue("ledgerEntries", BeEquivalentTo(1)), HaveKeyWithValue("newLedger", false)))
 	w.expectRestarts("web", 0)
-}
-
-// decisions reads a controller's metric of how many decisions had an outcome.
-func decisions(address, reason string) (int, error) {
-	response, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		return 0, fmt.Errorf("reading metrics: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		name, number, found := strings.Cut(lines.Text(), "} ")
-		if found && strings.HasPrefix(name, "reloader_decisions_total{") && strings.Contains(name, `reason="`+reason+`"`) {
-			var n int
-			if _, err := fmt.Sscan(number, &n); err != nil {
-				return 0, fmt.Errorf("reading metric %q: %w", lines.Text(), err)
-			}
-			return n, nil
-		}
-	}
-	return 0, lines.Err()
 }

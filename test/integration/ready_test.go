@@ -2,9 +2,7 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,7 +32,7 @@ func TestReadyIsWhoReachesTheAPIServer(t *testing.T) {
 	w.kubeconfig = kubeconfig
 	c := w.launch(w.state, quick)
 	g.Eventually(c.unready).Should(ConsistOf("api-server", "digest-key", "watches"))
-	g.Expect(c.ask("/healthz")).To(HavePrefix("200"), "it lives, and goes on trying")
+	g.Expect(ask(c.health, "/healthz")).To(HavePrefix("200"), "it lives, and goes on trying")
 	f.setCut(false)
 	g.Eventually(c.unready).WithTimeout(refusalTimeout).Should(BeEmpty())
 	c.awaitLeading()
@@ -42,7 +40,7 @@ func TestReadyIsWhoReachesTheAPIServer(t *testing.T) {
 	t.Log("the API server goes away later")
 	f.setCut(true)
 	g.Eventually(c.unready).Should(ConsistOf("api-server"))
-	g.Expect(c.ask("/healthz")).To(HavePrefix("200"))
+	g.Expect(ask(c.health, "/healthz")).To(HavePrefix("200"))
 	f.setCut(false)
 	g.Eventually(c.unready).WithTimeout(refusalTimeout).Should(BeEmpty())
 }
@@ -66,7 +64,7 @@ func TestReadyIsWhoKnowsTheKey(t *testing.T) {
 	g.Eventually(c.unready).Should(ConsistOf("digest-key", "watches"))
 	g.Eventually(func() []map[string]any { return c.lines("the digest key is not known; not ready") }).
 		Should(ContainElement(HaveKeyWithValue("error", ContainSubstring("forbidden"))))
-	g.Expect(c.ask("/healthz")).To(HavePrefix("200"))
+	g.Expect(ask(c.health, "/healthz")).To(HavePrefix("200"))
 
 	t.Log("the right is given")
 	role.Rules = rules
@@ -75,20 +73,9 @@ func TestReadyIsWhoKnowsTheKey(t *testing.T) {
 	c.awaitLeading()
 }
 
-// ask returns status and body of a page of the controller's health endpoint.
-func (c *controller) ask(path string) (string, error) {
-	response, err := http.Get("http://" + c.health + path)
-	if err != nil {
-		return "", fmt.Errorf("asking for %s: %w", path, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	return response.Status + "\n" + string(body), err
-}
-
 // unready are the readiness checks that fail, as the answer names them; none only if the answer is that it is ready.
 func (c *controller) unready() ([]string, error) {
-	answer, err := c.ask("/readyz")
+	answer, err := ask(c.health, "/readyz")
 	if err != nil {
 		return nil, err
 	}
