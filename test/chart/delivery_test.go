@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,8 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 const (
@@ -232,7 +235,7 @@ func buildFrom(t *testing.T, folder string) []*unstructured.Unstructured {
 	g.Expect(err).NotTo(HaveOccurred(), folder)
 	text, err := built.AsYaml()
 	g.Expect(err).NotTo(HaveOccurred())
-	objects, err := decode(text)
+	objects, err := harness.Decode(bytes.NewReader(text))
 	g.Expect(err).NotTo(HaveOccurred())
 	return objects
 }

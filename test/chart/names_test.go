@@ -10,6 +10,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // A release called reloader has pods reloader-<hash>-<id>. Nothing is called reloader-reloader-reloader, also not where
@@ -42,7 +44,7 @@ func TestTheSelectorIsStable(t *testing.T) {
 		g.Expect(set(values, path(r.key), r.value)).To(Succeed())
 		text, err := manifest(t, "reloader", values)
 		g.Expect(err).NotTo(HaveOccurred())
-		objects, err := decode([]byte(text))
+		objects, err := harness.Decode(strings.NewReader(text))
 		g.Expect(err).NotTo(HaveOccurred())
 		d := deployment(t, objects)
 		g.Expect(d.Spec.Selector.MatchLabels).To(Equal(want), r.key)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -14,6 +15,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // What pages show in YAML is taken as it stands: objects by a real API server with the definitions of all that they are about, values
@@ -52,7 +54,7 @@ func TestManifestsOfPagesThatAreWrong(t *testing.T) {
 // check says what is wrong with the documents of a text: objects, the spec or status of a ReloadPolicy, or values of the chart.
 func check(t *testing.T, text string) error {
 	t.Helper()
-	documents, err := decode([]byte(text))
+	documents, err := harness.Decode(strings.NewReader(text))
 	if err != nil {
 		return err
 	}

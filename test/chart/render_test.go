@@ -1,11 +1,8 @@
 package chart
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -15,8 +12,9 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	releasev1 "helm.sh/helm/v4/pkg/release/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 const (
@@ -71,24 +69,7 @@ func render(t *testing.T, release, values string) []*unstructured.Unstructured {
 	t.Helper()
 	text, err := manifest(t, release, parse(t, values))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), values)
-	objects, err := decode([]byte(text))
+	objects, err := harness.Decode(strings.NewReader(text))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), text)
 	return objects
-}
-
-// decode reads the objects of a manifest.
-func decode(text []byte) ([]*unstructured.Unstructured, error) {
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-	var objects []*unstructured.Unstructured
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
-			return objects, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("reading a manifest: %w", err)
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
-		}
-	}
 }

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -9,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // sets are values that go together.
@@ -113,7 +116,7 @@ func TestTheServerTakesEveryValue(t *testing.T) {
 		g.Expect(set(values, path(r.key), r.value)).To(Succeed())
 		text, err := manifest(t, "reloader", values)
 		g.Expect(err).NotTo(HaveOccurred())
-		objects, err := decode([]byte(text))
+		objects, err := harness.Decode(strings.NewReader(text))
 		g.Expect(err).NotTo(HaveOccurred())
 		var problems []error
 		for _, object := range objects {

@@ -12,6 +12,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
 // Every key does what it says, and nothing is silently without effect.
@@ -175,7 +177,7 @@ func has(values map[string]any, path []string) bool {
 // lines are the leaves of all objects of a manifest, as "Kind/name: path = value".
 func lines(t *testing.T, text string) []string {
 	t.Helper()
-	objects, err := decode([]byte(text))
+	objects, err := harness.Decode(strings.NewReader(text))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), text)
 	var found []string
 	for _, object := range objects {

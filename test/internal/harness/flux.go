@@ -3,9 +3,7 @@ package harness
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-reloader/reloader/test/cluster"
@@ -22,16 +19,11 @@ import (
 // Apply makes or changes objects, as somebody with kubectl does, whoever else applies them. Those that live in a namespace
 // and name none go into the given one.
 func Apply(ctx context.Context, c client.Client, namespace, manifests string) error {
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading manifests: %w", err)
-		}
+	objects, err := Decode(strings.NewReader(manifests))
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
 		namespaced, err := c.IsObjectNamespaced(object)
 		if err != nil {
 			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
@@ -44,6 +36,7 @@ func Apply(ctx context.Context, c client.Client, namespace, manifests string) er
 			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
+	return nil
 }
 
 // Readiness is an object's condition Ready, as status and message; empty while it is that of an earlier generation.

@@ -52,14 +52,23 @@ func Objects(path string) ([]*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("reading manifests, see `make generate`: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	objects, err := Decode(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return objects, nil
+}
+
+// Decode reads the objects of manifests. Documents that are empty are none.
+func Decode(manifests io.Reader) ([]*unstructured.Unstructured, error) {
+	decoder := yaml.NewYAMLOrJSONDecoder(manifests, 4096)
 	var objects []*unstructured.Unstructured
 	for {
 		object := &unstructured.Unstructured{}
 		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
 			return objects, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", path, err)
+			return nil, fmt.Errorf("reading manifests: %w", err)
 		}
 		if len(object.Object) > 0 {
 			objects = append(objects, object)
