@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -36,7 +35,7 @@ type bench struct {
 // measure makes one run, with unrelated Secrets of a size in KiB.
 func measure(life context.Context, s settings, kib int) (r result, err error) {
 	b := &bench{settings: s}
-	if b.root, err = findRoot(); err != nil {
+	if b.root, err = cluster.FindRoot(); err != nil {
 		return r, err
 	}
 	if _, err := os.Stat(b.controllerBinary()); err != nil {
@@ -104,21 +103,5 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-}
-
-// findRoot returns the root of the repository that the working directory is in.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("finding the repository: %w", err)
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "test", "cluster", "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("finding the repository: no folder above %s has test/cluster", start)
-		}
 	}
 }

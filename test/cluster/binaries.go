@@ -19,7 +19,7 @@ import (
 // progress on standard error. Calls at the same time, in any process, wait for
 // each other.
 func Binaries(ctx context.Context, names ...string) (map[string]string, error) {
-	root, err := findRoot()
+	root, err := FindRoot()
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func definitionFiles() map[string][]string {
 // that check manifests against them: those of Flux, cert-manager, the Prometheus operator, the VerticalPodAutoscaler, and of
 // External Secrets the ExternalSecret. The working directory is in the repository.
 func Definitions(ctx context.Context) ([]string, error) {
-	root, err := findRoot()
+	root, err := FindRoot()
 	if err != nil {
 		return nil, err
 	}

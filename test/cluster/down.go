@@ -22,7 +22,7 @@ const downTimeout = 30 * time.Second
 // means the repository that the working directory is in.
 func Down(ctx context.Context, root string, log func(format string, args ...any)) error {
 	if root == "" {
-		found, err := findRoot()
+		found, err := FindRoot()
 		if err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ import (
 // pollInterval is how often this package looks again for what it waits for.
 const pollInterval = 50 * time.Millisecond
 
-// findRoot returns the root of the repository that the working directory is in.
-func findRoot() (string, error) {
+// FindRoot returns the root of the repository that the working directory is in.
+func FindRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("finding the repository: %w", err)

@@ -140,7 +140,7 @@ func (o Options) complete() (Options, error) {
 		return o, err
 	}
 	if o.Root == "" {
-		root, err := findRoot()
+		root, err := FindRoot()
 		if err != nil {
 			return o, err
 		}

@@ -140,7 +140,7 @@ func TestFindBinaries(t *testing.T) {
 // TestPinsAreComplete fails when the version of a binary cannot be found in the
 // committed go.mod files.
 func TestPinsAreComplete(t *testing.T) {
-	root, err := findRoot()
+	root, err := FindRoot()
 	if err != nil {
 		t.Fatal(err)
 	}

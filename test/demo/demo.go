@@ -52,7 +52,7 @@ type demo struct {
 // play starts a cluster, shows all steps and stops it.
 func play(life context.Context, out *timeline, s scene) (err error) {
 	d := &demo{out: out, variables: s.variables}
-	if d.root, err = findRoot(); err != nil {
+	if d.root, err = cluster.FindRoot(); err != nil {
 		return err
 	}
 	// Before anything that takes minutes.
@@ -158,20 +158,4 @@ func lastLines(text string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// findRoot returns the root of the repository that the working directory is in.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("finding the repository: %w", err)
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "test", "cluster", "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("finding the repository: no folder above %s has test/cluster", start)
-		}
-	}
 }
