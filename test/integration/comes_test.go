@@ -60,7 +60,7 @@ func TestWhatComesAndGoesRestartsOnceIfAskedTo(t *testing.T) {
 	g.Expect(w.patches("web")).To(Equal(4))
 }
 
-// Without the flags neither does; and deleted and made again at once is judged by its content with them.
+// With the flags, a Secret that is deleted and made again at once is judged by its content.
 func TestASecretThatIsMadeAgainAtOnceIsNoDeletion(t *testing.T) {
 	w := newWorld(t)
 	w.create(secret("late", "password", "1"), deployment("web", auto, envFromSecret("late"), optionally))

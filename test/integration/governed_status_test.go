@@ -62,6 +62,7 @@ func TestTheStatusOfABurst(t *testing.T) {
 			writes = append(writes, e)
 		}
 	}
+	g.Expect(writes).NotTo(BeEmpty())
 	g.Expect(w.patchesOf("deployments")).To(BeNumerically(">=", count))
 	for i, first := range writes {
 		for j, last := range writes[i:] {

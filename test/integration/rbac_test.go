@@ -41,7 +41,7 @@ func (w *world) forbidLedger() (restore func()) {
 	g := NewWithT(w.t)
 	role := &rbacv1.Role{}
 	key := client.ObjectKey{Namespace: w.state, Name: stateRole}
-	g.Expect(admin.Get(w.t.Context(), key, role)).To(Succeed())
+	g.Expect(w.admin.Get(w.t.Context(), key, role)).To(Succeed())
 	original := role.DeepCopy()
 	for i := range role.Rules {
 		if !slices.Contains(role.Rules[i].Resources, "configmaps") {
@@ -55,13 +55,13 @@ func (w *world) forbidLedger() (restore func()) {
 		}
 		role.Rules[i].Verbs = kept
 	}
-	g.Expect(admin.Update(w.t.Context(), role)).To(Succeed())
+	g.Expect(w.admin.Update(w.t.Context(), role)).To(Succeed())
 	g.Eventually(w.mayPatchLedger).Should(BeFalse())
 	return func() {
 		w.t.Helper()
-		g.Expect(admin.Get(w.t.Context(), key, role)).To(Succeed())
+		g.Expect(w.admin.Get(w.t.Context(), key, role)).To(Succeed())
 		role.Rules = original.Rules
-		g.Expect(admin.Update(w.t.Context(), role)).To(Succeed())
+		g.Expect(w.admin.Update(w.t.Context(), role)).To(Succeed())
 		g.Eventually(w.mayPatchLedger).Should(BeTrue())
 	}
 }
@@ -73,6 +73,6 @@ func (w *world) mayPatchLedger() (bool, error) {
 			Namespace: w.state, Verb: "patch", Resource: "configmaps", Name: "reloader-ledger-0",
 		},
 	}}
-	err := admin.Create(w.t.Context(), review)
+	err := w.admin.Create(w.t.Context(), review)
 	return review.Status.Allowed, err
 }

@@ -114,8 +114,8 @@ func fewRequests(s *subject, others int) {
 	g.Expect(spent).To(BeEmpty(), "all else is too much")
 }
 
-// governAll makes other workloads, which nobody's controller has work with, and a policy for all. What it returns waits until that has so many restarts on its record,
-// and all workloads are in sync.
+// governAll makes other workloads, for which no controller has anything to do, and a policy for all. What it returns waits
+// until the policy has so many restarts on its record, and all workloads are in sync.
 func (s *subject) governAll(others int) (settled func(restarts int)) {
 	s.t.Helper()
 	s.create(secret("theirs", "key", "1"))

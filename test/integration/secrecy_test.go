@@ -62,7 +62,7 @@ func TestNothingSecretLeaves(t *testing.T) {
 		"events": &corev1.EventList{}, "configmaps": &corev1.ConfigMapList{}, "pods": &corev1.PodList{},
 		"deployments": &appsv1.DeploymentList{}, "replicasets": &appsv1.ReplicaSetList{},
 	} {
-		g.Expect(admin.List(t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
+		g.Expect(w.admin.List(t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
 		text, err := json.Marshal(list)
 		g.Expect(err).NotTo(HaveOccurred())
 		written[name] = string(text)

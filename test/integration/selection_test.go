@@ -100,9 +100,9 @@ func TestNamespacesAreSelectedByTheirLabels(t *testing.T) {
 	w.create(there, far)
 	label := func(name, value string) {
 		namespace := &corev1.Namespace{}
-		g.Expect(admin.Get(t.Context(), client.ObjectKey{Name: name}, namespace)).To(Succeed())
+		g.Expect(w.admin.Get(t.Context(), client.ObjectKey{Name: name}, namespace)).To(Succeed())
 		namespace.Labels = with(namespace.Labels, "team", value)
-		g.Expect(admin.Update(t.Context(), namespace)).To(Succeed())
+		g.Expect(w.admin.Update(t.Context(), namespace)).To(Succeed())
 	}
 	label(w.namespace, "a")
 	label(ignored, "a")

@@ -75,7 +75,7 @@ func (w *world) expectHidden(c *controller, metrics string) {
 	g.Expect(err).NotTo(HaveOccurred())
 	told := map[string]string{"log": string(log), "metrics": metrics}
 	for name, list := range map[string]client.ObjectList{"events": &corev1.EventList{}, "configmaps": &corev1.ConfigMapList{}} {
-		g.Expect(admin.List(w.t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
+		g.Expect(w.admin.List(w.t.Context(), list, client.InNamespace(w.namespace))).To(Succeed())
 		text, err := json.Marshal(list)
 		g.Expect(err).NotTo(HaveOccurred())
 		told[name] = string(text)

@@ -135,16 +135,16 @@ func TestAResourceThatAppearsIsWatchedAndOneThatGoesIsUnknown(t *testing.T) {
 
 	t.Log("the resource appears")
 	definition := widgets(gvk)
-	g.Expect(admin.Create(t.Context(), definition)).To(Succeed())
+	g.Expect(w.admin.Create(t.Context(), definition)).To(Succeed())
 	first := empty.DeepCopy()
 	first.SetNamespace(w.namespace)
 	first.SetName("first")
-	g.Eventually(func() error { return admin.Create(t.Context(), first.DeepCopy()) }).Should(Succeed())
+	g.Eventually(func() error { return w.admin.Create(t.Context(), first.DeepCopy()) }).Should(Succeed())
 	g.Eventually(func() bool { _, exists, known := informers.Get(w.namespace, "first"); return exists && known }).
 		WithTimeout(refusalTimeout).Should(BeTrue())
 
 	t.Log("the resource goes")
-	g.Expect(admin.Delete(t.Context(), definition)).To(Succeed())
+	g.Expect(w.admin.Delete(t.Context(), definition)).To(Succeed())
 	g.Eventually(func() bool { _, _, known := informers.Get(w.namespace, "first"); return known }).
 		WithTimeout(refusalTimeout).Should(BeFalse())
 	g.Expect(informers.Settled()).To(BeTrue())
