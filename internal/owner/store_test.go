@@ -98,6 +98,17 @@ func (f *fixture) expect(owner, want string) {
 	watchtest.Eventually(f.t, owner+" holds: "+want, func() bool { return f.held(owner) == want })
 }
 
+// noted waits until the store has noted since when an owner is reconciling: whoever asks sees that it is a moment before.
+func (f *fixture) noted(owner string) {
+	f.t.Helper()
+	watchtest.Eventually(f.t, owner+" is noted", func() bool {
+		f.Store.mu.Lock()
+		defer f.Store.mu.Unlock()
+		_, noted := f.since[named(owner)[0]]
+		return noted
+	})
+}
+
 func (f *fixture) expectNow(owner, want string) {
 	f.t.Helper()
 	if got := f.held(owner); got != want {
@@ -180,6 +191,7 @@ func TestWhoeverReconcilesHoldsForAWhile(t *testing.T) {
 	f := chained(t)
 	f.server.set(apps, tenants, running)
 	f.expect(release, "OwnerReconciling: "+apps+" is reconciling")
+	f.noted(apps)
 	f.later(2 * time.Minute)
 	want := &plan.Hold{Verdict: plan.OwnerReconciling, Message: apps + " is reconciling", For: 3 * time.Minute}
 	if diff := cmp.Diff(want, f.Hold(named(release), f.clock())); diff != "" {
