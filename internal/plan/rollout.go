@@ -109,10 +109,14 @@ func (d *decider) unsettled() *Decision {
 }
 
 // again is when to ask again for what is not there yet: soon, then less and less often. Pods may never come, of a new Deployment
-// that is paused or where there is no quota for them; if they do, the workload's status changes.
+// that is paused or where there is no quota for them; if they do, the workload's status changes. That a run ends may change nothing.
 func (d *decider) again() time.Duration {
 	since := d.entry.PendingSince
-	if since.IsZero() {
+	switch {
+	case !since.IsZero():
+	case d.in.Workload.hasRuns():
+		since = d.now
+	default:
 		since = d.in.Progressed
 	}
 	return min(recheck, max(lookAgain, d.now.Sub(since)/2))

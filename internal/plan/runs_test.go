@@ -60,6 +60,16 @@ var again = outcome{Verdict: plan.Restart, Changes: changedCrt, Asked: true}
 // changedNow is a change a while after everything was in order, settled.
 func (s *scenario) changedNow(crt string) *scenario { return s.wrote(tls, "crt", crt).later(5) }
 
+// TestWhoAsksForARunWaitsForTheOtherOnly because nobody tells that a run ends that is not the schedule's.
+func TestWhoAsksForARunWaitsForTheOtherOnly(t *testing.T) {
+	s := newScenario(t).cronJob()
+	s.in.Workload.Alone = true
+	s.proven().run("registry-2", "").later(3600).requests("1")
+	if d := s.decide(); d.Verdict != plan.Paused || d.After != 2*time.Second {
+		t.Errorf("%s, again after %s; want Paused, and 2s", d.Verdict, d.After)
+	}
+}
+
 func TestCronJob(t *testing.T) {
 	suspended := func(s *scenario) *scenario {
 		s.in.Workload.Held = plan.HeldSuspended
