@@ -146,6 +146,13 @@ func (s *Store) remove(ctx context.Context, by Actor, r replacement) error {
 	}
 }
 
+// namespaceGone reports whether the API server says so. A webhook may answer alike of something else, and be asked again.
+func namespaceGone(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil &&
+		status.Status().Details.Kind == "namespaces"
+}
+
 // remake makes the new object.
 func (s *Store) remake(ctx context.Context, by Actor, r replacement) (plan.Workload, error) {
 	manifest := r.Manifest.DeepCopy()
@@ -153,7 +160,7 @@ func (s *Store) remake(ctx context.Context, by Actor, r replacement) (plan.Workl
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return plan.Workload{}, fmt.Errorf("making %s again: %w", r.Workload, ErrUnfinished) // see whose it is
-	case apierrors.IsNotFound(err): // the namespace is: one that is made later under its name is another
+	case namespaceGone(err): // one that is made later under its name is another
 		return plan.Workload{}, s.abandon(ctx, r, fmt.Errorf("%w: %w", ErrGone, err))
 	case err != nil:
 		return plan.Workload{}, fmt.Errorf("making %s again: %w", r.Workload, err)

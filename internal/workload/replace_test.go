@@ -328,6 +328,12 @@ func TestAReplacementThatIsOvertaken(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		r.expectReplacing(true)
+		ending = apierrors.NewNotFound(schema.GroupResource{Resource: "queues"}, "asked for by a webhook")
+		r.refuse["create"] = ending
+		if _, err := r.resume(); !errors.Is(err, ending) {
+			t.Errorf("error %v", err)
+		}
+		r.expectReplacing(true)
 		r.refuse["create"] = apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "apps")
 		if _, err := r.resume(); !errors.Is(err, ErrGone) {
 			t.Errorf("error %v, want %v", err, ErrGone)
