@@ -164,7 +164,7 @@ func TestTheOrderOfDelivery(t *testing.T) {
 }
 
 // Flux's own NetworkPolicies let nobody outside of its namespace tell notification-controller of events. The one beside lets the
-// pods of the release, and takes nothing away where it is the only one.
+// pods of the release, and leaves what others let in as it is.
 func TestNotificationControllerLetsItIn(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -202,7 +202,7 @@ func letsIn(t *testing.T, policy *networkingv1.NetworkPolicy, namespace string, 
 	t.Helper()
 	for _, rule := range policy.Spec.Ingress {
 		open := len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == port })
-		if open && slices.ContainsFunc(rule.From, func(peer networkingv1.NetworkPolicyPeer) bool {
+		if open && len(rule.From) == 0 || open && slices.ContainsFunc(rule.From, func(peer networkingv1.NetworkPolicyPeer) bool {
 			if peer.NamespaceSelector == nil {
 				return namespace == policy.Namespace && selects(t, peer.PodSelector, pod)
 			}
