@@ -218,6 +218,34 @@ func TestGates(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Paused, Changes: "ConfigMap/app changed (a), " + changedCrt, Asked: true},
 	}, {
+		name: "paused, a key shown no more, then again", reason: "old pods run with the key that was removed, whatever their age proves",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "crt", "A", "key", "A").proven().in.Workload.Held = plan.HeldPaused
+			s.wrote(tls, "crt", "A").later(5).decide()
+			s.uses(tls, reference.Keys("crt")).template().later(5).decide()
+			s.uses(tls, all).template().later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: "Secret/tls changed (key)", Asked: true},
+	}, {
+		name: "paused, an equal key shown no more, then again", reason: "it changed when nobody looked at it",
+		given: func(s *scenario) {
+			s.made(tls, -3600, "crt", "A", "key", "A").proven().in.Workload.Held = plan.HeldPaused
+			s.wrote(tls, "crt", "B", "key", "A").hasPods(s.later(5).newPod()).later(5)
+			s.uses(tls, reference.Keys("crt")).template().later(5).decide()
+			s.wrote(tls, "crt", "B").later(5).decide()
+			s.uses(tls, all).template().later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: "Secret/tls changed (crt, key)", Asked: true},
+	}, {
+		name: "paused, a source shown no more, then again", reason: "what old pods run with is known of it",
+		given: func(s *scenario) {
+			s.uses(app, all).made(app, -3600, "a", "1", "b", "1").proven().in.Workload.Held = plan.HeldPaused
+			s.wrote(tls, "crt", "B").later(5).hasPods(s.newPod()).later(5).in.Selection.Uses = []reference.Use{{Source: tls, Scope: all}}
+			s.template().later(5).decide()
+			s.wrote(app, "a", "1").later(60).uses(app, all).template().later(5)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: "ConfigMap/app changed (b)", Asked: true},
+	}, {
 		name: "written while a source that had changed was absent", reason: "it counts as what it held last",
 		given: func(s *scenario) {
 			s.usesOptional(app, all).made(app, -3600, "a", "1").proven().held(plan.Suspended).wrote(app, "a", "2").later(5).decide()
