@@ -207,6 +207,16 @@ func TestTies(t *testing.T) {
 		},
 		want: stale,
 	}, {
+		name: "same manager, revision of our own restart, what it applied is paused", reason: "that has no revision yet",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "0").later(5).decide()
+			s.restarted().wrote(tls, "crt", "B").rolledOut()
+			s.template().in.Workload.Applied = s.in.Now
+			s.pods[0].Current, s.in.Workload.Held = true, plan.HeldPaused
+			s.later(120)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
+	}, {
 		name: "same manager, after a restart of ours", reason: "the template keeps its value, and is applied with others",
 		given: func(s *scenario) {
 			s.made(tls, -3600, "crt", "0").proven().wrote(tls, "crt", "A").later(5).decide()
