@@ -25,12 +25,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is how much garbage may gather in relation to what is in use, unless the environment variable GOGC says
-// otherwise: half of Go's default. What is in use is little and stays so; collecting it more often costs little.
-const gcPercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
+	if frugal() {
 		debug.SetGCPercent(gcPercent)
 	}
 	if err := run(os.Args[1:]); err != nil {
@@ -82,6 +78,11 @@ func run(args []string) error {
 	probes.SetupChecks(mgr, log)
 	if err := controller.SetupWithManager(mgr, settings); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	if frugal() {
+		if err := mgr.Add(idleMemory{}); err != nil {
+			return fmt.Errorf("adding to the manager: %w", err)
+		}
 	}
 	log.Info("starting", "version", version, "namespace", settings.Namespace)
 	if err := mgr.Start(ctrl.SetupSignalHandler()); err != nil {
