@@ -250,6 +250,19 @@ func TestCrash(t *testing.T) {
 		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 615, "crt", "C").in.Began = s.in.Now },
 		want:  outcome{Verdict: plan.Waiting, Changes: "Secret/tls changed (crt)"},
 	}, {
+		name: "content left, unseen, before it was adopted, and returned", reason: "the value was written for it before that, and a pod of between has it",
+		given: func(s *scenario) {
+			s.proven().wrote(tls, "crt", "B").later(5).decide()
+			entry := s.restarted().in.Entry
+			s.rolledOut().later(60).wrote(tls, "crt", "C").later(5).decide()
+			s.restarted().in.Entry, s.in.Written = entry, 0
+			s.later(60).met(tls, 730, "crt", "B").rolledOut().in.Began = s.in.Now
+			s.later(5).decide()
+			s.later(5).wrote(tls, "crt", "C").later(5).decide()
+			s.later(60).decide()
+		},
+		want: stale,
+	}, {
 		name: "content left and returned before it was adopted", reason: "a pod of between has the value, and other content",
 		given: func(s *scenario) {
 			entry := s.proven().in.Entry
