@@ -81,7 +81,7 @@ func run(args []string) error {
 	}
 	if frugal() {
 		if err := mgr.Add(idleMemory{}); err != nil {
-			return fmt.Errorf("adding to the manager: %w", err)
+			return fmt.Errorf("arranging for idle memory to go back: %w", err)
 		}
 	}
 	log.Info("starting", "version", version, "namespace", settings.Namespace)

@@ -69,8 +69,8 @@ func (f finding) turned() bool {
 	switch {
 	case r.Provisional, f.seen.UID != r.UID:
 		return true
-	case r.Written && len(f.turns) == 0:
-		// It was written meanwhile, as this process did not see: it may have left and returned.
+	case r.Written && len(f.turns) == 0 && !f.copied():
+		// If it was written meanwhile, it may have left and returned before this process looked.
 		return r.Turned || f.seen.ResourceVersion != r.ResourceVersion
 	case r.Diverged.IsZero(), r.Written:
 		return r.Turned || len(f.turns) > 1 || len(f.turns) == 1 && (f.turns[0].Merged || f.turns[0].After != r.ResourceVersion)

@@ -217,6 +217,14 @@ func TestTies(t *testing.T) {
 		},
 		want: outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
 	}, {
+		name: "same manager, OnDelete", reason: "what it applied has a revision: whoever deletes pods gets it",
+		given: func(s *scenario) {
+			s.proven().in.Workload.Held = "OnDelete"
+			s.wrote(tls, "crt", "B").template().in.Workload.Applied = s.in.Now
+			s.later(120)
+		},
+		want: outcome{Verdict: plan.Paused, Changes: changedCrt, Asked: true},
+	}, {
 		name: "same manager, after a restart of ours", reason: "the template keeps its value, and is applied with others",
 		given: func(s *scenario) {
 			s.made(tls, -3600, "crt", "0").proven().wrote(tls, "crt", "A").later(5).decide()

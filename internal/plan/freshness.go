@@ -79,13 +79,13 @@ func before(pod Pod, t time.Time) bool {
 // tied decides about a pod that was created within a second of the change, the normal case where one apply brings the
 // configuration and the workload. Those who apply both apply configuration first. That they applied the workload then is
 // asked for because a restart, ours or another's, makes revisions too. What they apply last are Flux's own objects: if that
-// is the workload's owner, the workload follows. What they applied has no revision while it is held: the present one may be of
-// another template.
+// is the workload's owner, the workload follows. What they apply to a paused Deployment has no revision yet: the present one may
+// be of another template.
 func (d *decider) tied(pod Pod, f finding, t time.Time) bool {
 	if d.in.Rollout == nil || !pod.Current || f.seen.Manager == "" || !f.seen.Changed.Equal(t) {
 		return false
 	}
-	if live := d.in.Rollout.Workload; live.Held != "" && live.Rolling {
+	if live := d.in.Rollout.Workload; live.Held == HeldPaused && live.Rolling {
 		return false
 	}
 	within := func(at time.Time) bool { return !at.Before(t) && at.Sub(t) <= grain }

@@ -170,8 +170,8 @@ type Source struct {
 	// Changed is the time of the last change of the data by the API server's clock, in whole seconds; zero if unknown.
 	Changed time.Time
 	Timing  Timing
-	// Listed is what the managed fields gave for Changed when the object, as it was then, was met in a list, or when that was: until that
-	// time content may have been another that nobody saw, also if it is as it was seen before. Zero if all was watched.
+	// Listed is what the managed fields gave for Changed when the object, as it was then, was met in a list: until that time content may
+	// have been another that nobody saw, also if it is as it was seen before. Zero if all was watched, or they gave nothing.
 	Listed time.Time
 	// Manager is the field manager that wrote the data last; empty if unknown.
 	Manager string

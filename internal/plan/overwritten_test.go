@@ -250,7 +250,7 @@ func TestCrash(t *testing.T) {
 		given: func(s *scenario) { crashed(s); s.rolledOut().met(tls, 615, "crt", "C").in.Began = s.in.Now },
 		want:  outcome{Verdict: plan.Waiting, Changes: "Secret/tls changed (crt)"},
 	}, {
-		name: "content left, unseen, before it was adopted, and returned", reason: "the value was written for it before that, and a pod of between has it",
+		name: "content left and returned, and left again unseen", reason: "the value was for its first time: pods of later have it, too",
 		given: func(s *scenario) {
 			s.proven().wrote(tls, "crt", "B").later(5).decide()
 			entry := s.restarted().in.Entry

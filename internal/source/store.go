@@ -221,7 +221,7 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	s.mu.RUnlock()
 	observed := newer.observed
 	if observed.Listed = known.Listed; origin != watch.Watched && observed.ResourceVersion != known.ResourceVersion {
-		observed.Listed = cmp.Or(observed.Changed, s.options.Now()) // now, where nothing says when it was written
+		observed.Listed = cmp.Or(observed.Changed, known.Listed)
 	}
 	if known.State == plan.Present && maps.Equal(known.Content, observed.Content) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
