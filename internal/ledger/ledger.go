@@ -91,8 +91,8 @@ type Source struct {
 	// Written is set when Value is written for the pending content, until content is another: a pod that carries Value
 	// then may have started with either.
 	Written bool
-	// Turned is set when the content was yet another between what Value was written for, or what was proven, and what is
-	// pending: a restart whose record was lost may have been written before that.
+	// Turned is set when the content was yet another, or may have been, between what Value was written for, or what was proven,
+	// and what is pending: a restart whose record was lost may have been written before that.
 	Turned bool
 }
 

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -158,9 +157,6 @@ func (d *decider) inspect() {
 func (d *decider) compare() {
 	for _, use := range d.in.Selection.Uses {
 		record, recorded := d.entry.Sources[use.Source]
-		if d.waits() {
-			use.Scope = use.Scope.Union(record.Scope)
-		}
 		f := compare(d.in.Key, d.now.Sub(d.in.Began), use, d.in.Sources[use.Source], record, recorded)
 		if f.copied() {
 			if f.own = !d.without(f); f.spreads && !f.own {
@@ -177,10 +173,6 @@ func (d *decider) compare() {
 		}
 	}
 }
-
-// waits reports whether the template waits for somebody to end a pause. Until then, pods run with what another template shows, and
-// this one may come to show that again: what is on record counts as shown.
-func (d *decider) waits() bool { return d.in.Workload.Held == HeldPaused && d.in.Workload.Rolling }
 
 // takeDown notes differences in the record.
 func (d *decider) takeDown() {
@@ -320,11 +312,6 @@ func (d *decider) prove() {
 	}
 	if !w.Rolling {
 		e.Template = w.Template
-	}
-	if d.waits() { // pods may run with sources that the template shows no more
-		recorded := maps.Clone(e.Sources)
-		maps.Copy(recorded, proven)
-		proven = recorded
 	}
 	e.Sources, e.PendingSince, e.PausedSince = proven, time.Time{}, time.Time{}
 }

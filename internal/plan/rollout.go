@@ -1,8 +1,12 @@
 package plan
 
 import (
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/flux-reloader/reloader/internal/ledger"
+	"github.com/flux-reloader/reloader/internal/reference"
 )
 
 // freshAlready finds out whether pods run with the new content without our doing (rule 6), and whether a restart that
@@ -59,12 +63,31 @@ func (d *decider) underWay() *Decision {
 // through records that all pods are fresh: by our doing, since nothing had to be done, or by somebody else's.
 func (d *decider) through(written bool) *Decision {
 	others := !written && slices.ContainsFunc(d.findings, func(f finding) bool { return f.condition == changed && !f.copied() })
+	hidden := d.hidden()
 	d.prove()
+	maps.Copy(d.entry.Sources, hidden)
 	decision := Decision{Verdict: InSync, Message: "pods run with the present content", Entry: d.entry}
 	if others {
 		decision.Verdict, decision.Message = AlreadyFresh, "all pods are newer than the change"
 	}
 	return &decision
+}
+
+// hidden are the records of what a paused Deployment's template shows no more, sources or keys of them. Pods run with another
+// template, and somebody may undo the change before the pause ends: then nothing is rolled out, and what they read is not known to
+// be what there is.
+func (d *decider) hidden() map[reference.Source]ledger.Source {
+	live := d.in.Rollout.Workload
+	if live.Held != HeldPaused || !live.Rolling || len(d.in.Rollout.Pods) == 0 {
+		return nil
+	}
+	hidden := maps.Clone(d.entry.Sources)
+	for _, f := range d.findings {
+		if f.use.Scope.Union(f.record.Scope).Equal(f.use.Scope) {
+			delete(hidden, f.use.Source)
+		}
+	}
+	return hidden
 }
 
 // mustAsk reports whether the pods' age has to be asked for. They are known to be older than a change that was seen as

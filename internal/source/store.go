@@ -3,7 +3,6 @@
 package source
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -220,8 +219,9 @@ func (s *Store) Updated(before, after any, origin watch.Origin) {
 	known := s.states[newer.source]
 	s.mu.RUnlock()
 	observed := newer.observed
-	if observed.Listed = known.Listed; origin != watch.Watched && observed.ResourceVersion != known.ResourceVersion {
-		observed.Listed = cmp.Or(observed.Changed, known.Listed)
+	observed.Listed = known.Listed
+	if origin != watch.Watched && observed.ResourceVersion != known.ResourceVersion && observed.Changed.After(known.Listed) {
+		observed.Listed = observed.Changed
 	}
 	if known.State == plan.Present && maps.Equal(known.Content, observed.Content) {
 		observed.Changed, observed.Manager, observed.Timing = known.Changed, known.Manager, known.Timing
