@@ -165,16 +165,19 @@ func (o *oracle) enters(in plan.Input, source reference.Source) {
 	}
 }
 
-// assumeAnew notes that a pod is taken to run with the content, but for keys of which it is known what it runs with.
+// assumeAnew notes that a pod is taken to run with the content, but for keys of which it is known what it runs with, or was taken to.
 func (o *oracle) assumeAnew(pod *apiPod, name reference.Source, present digest.Content, known reference.Scope) {
-	reads := pod.reads(name)
-	if len(reads) == 0 {
+	ran := slices.Clone(o.assumed[pod][name])
+	for _, read := range pod.reads(name) {
+		ran = append(ran, read.content)
+	}
+	if len(ran) == 0 {
 		o.assume(pod, name, present)
 	}
-	for _, read := range reads {
+	for _, with := range ran {
 		content := maps.Clone(present)
-		for _, key := range read.content.Differing(present) {
-			if old, had := read.content[key]; !known.Includes(key) {
+		for _, key := range with.Differing(present) {
+			if old, had := with[key]; !known.Includes(key) {
 				continue
 			} else if delete(content, key); had {
 				content[key] = old
@@ -249,7 +252,8 @@ func brought(content digest.Content, keys map[string]bool, present digest.Conten
 	return content
 }
 
-// returned are the keys that were another, or there, since that time and are now what they were.
+// returned are the keys that were another, or there, since that time and are now what they were. What was away counts as what it
+// held last.
 func (o *oracle) returned(name reference.Source, since time.Time) map[string]bool {
 	keys, back := map[string]bool{}, map[string]bool{}
 	present := o.server.sources[name]
@@ -260,9 +264,14 @@ func (o *oracle) returned(name reference.Source, since time.Time) map[string]boo
 		maps.Copy(keys, keySet(v.data))
 		return false
 	})
+	before := o.server.lastHeld(name, since)
 	for key := range keys {
 		value, holds := present.data[key]
 		had, left := false, false
+		if before != nil {
+			other, held := before.data[key]
+			had = held == holds && other == value
+		}
 		o.server.heldSince(name, since, func(v *apiSource) bool {
 			if other, held := v.data[key]; held != holds || other != value {
 				left = had
@@ -276,6 +285,9 @@ func (o *oracle) returned(name reference.Source, since time.Time) map[string]boo
 }
 
 func (o *oracle) assume(pod *apiPod, name reference.Source, content digest.Content) {
+	if slices.ContainsFunc(o.assumed[pod][name], func(c digest.Content) bool { return maps.Equal(c, content) }) {
+		return
+	}
 	if o.assumed[pod] == nil {
 		o.assumed[pod] = map[reference.Source][]digest.Content{}
 	}

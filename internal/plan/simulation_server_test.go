@@ -296,6 +296,24 @@ func (v *server) readAt(name reference.Source, at time.Time) *apiSource {
 	return nil
 }
 
+// lastHeld is what a source held last before that time, if it was away then; nil otherwise.
+func (v *server) lastHeld(name reference.Source, at time.Time) *apiSource {
+	var last *apiSource
+	away := false
+	for _, o := range v.history[name] {
+		if o.written.After(at) {
+			break
+		}
+		if away = o.version == 0; !away {
+			last = o
+		}
+	}
+	if !away {
+		return nil
+	}
+	return last
+}
+
 // heldSince reports whether a source held such content at that time, or has since.
 func (v *server) heldSince(name reference.Source, at time.Time, such func(o *apiSource) bool) bool {
 	versions := v.history[name]
