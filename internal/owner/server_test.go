@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -59,9 +60,16 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(list)
 		return
 	}
+	streamed := r.URL.Query().Get("sendInitialEvents") == "true"
+	if !streamed && r.URL.Query().Get("resourceVersion") != fmt.Sprint(s.version) {
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusGone) // what was since the list is not kept: it has to be listed again
+		_ = json.NewEncoder(w).Encode(apierrors.NewResourceExpired("too old").Status())
+		return
+	}
 	events := make(chan map[string]any, 100)
 	s.watchers[events] = resource
-	if r.URL.Query().Get("sendInitialEvents") == "true" {
+	if streamed {
 		for _, o := range s.stored(k) {
 			events <- map[string]any{"type": "ADDED", "object": o}
 		}
@@ -108,6 +116,17 @@ func (s *apiServer) install() {
 	for _, k := range kinds() {
 		s.kinds[k.resource] = k
 	}
+}
+
+// watched reports whether all kinds are: an object that is deleted before is not told of.
+func (s *apiServer) watched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resources := map[string]bool{}
+	for _, resource := range s.watchers {
+		resources[resource] = true
+	}
+	return len(resources) == len(kinds())
 }
 
 // uninstall deletes all objects, and serves none of the kinds from now on.

@@ -243,6 +243,7 @@ func TestKindsComeAndGo(t *testing.T) {
 	f.expect(release, "OwnerSuspended: "+release+" is suspended")
 	f.tellsOf(release)
 
+	watchtest.Eventually(t, "watched", s.watched)
 	s.uninstall()
 	f.expect(release, "")
 	f.tellsOf(release)

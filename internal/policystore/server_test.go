@@ -53,6 +53,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if parts := strings.Split(path.Dir(r.URL.Path), "/namespaces/"); len(parts) == 2 {
 		namespace = parts[1]
 	}
+	streamed := r.URL.Query().Get("sendInitialEvents") == "true"
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
@@ -71,10 +72,13 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			list.Items = append(list.Items, *p)
 		}
 		_ = json.NewEncoder(w).Encode(list)
+	case !streamed && r.URL.Query().Get("resourceVersion") != fmt.Sprint(s.version):
+		w.WriteHeader(http.StatusGone) // what was since the list is not kept: it has to be listed again
+		_ = json.NewEncoder(w).Encode(apierrors.NewResourceExpired("too old").Status())
 	default:
 		events := make(chan event, 100)
 		s.watchers[events] = namespace
-		if r.URL.Query().Get("sendInitialEvents") == "true" {
+		if streamed {
 			for _, p := range s.stored(namespace) {
 				events <- event{"ADDED", p}
 			}
