@@ -42,7 +42,8 @@ func prepare(ctx context.Context, suite harness.Suite) error {
 		return fmt.Errorf("finding custom resources: %w", err)
 	}
 	definitions = append(definitions, filepath.Join(root, "charts", "reloader", "crds"))
-	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{Paths: definitions, ErrorIfPathMissing: true}); err != nil {
+	options := envtest.CRDInstallOptions{Paths: definitions, ErrorIfPathMissing: true, MaxTime: 2 * time.Minute}
+	if _, err := envtest.InstallCRDs(shared.Config(), options); err != nil {
 		return fmt.Errorf("installing custom resources: %w", err)
 	}
 	gomega.SetDefaultEventuallyTimeout(time.Minute)

@@ -141,6 +141,9 @@ func TestThePodIsRestricted(t *testing.T) {
 	t.Parallel()
 	restricted := newNamespace(t, "restricted-", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	g := NewWithT(t)
+	g.Eventually(func() error {
+		return admin.Get(t.Context(), client.ObjectKey{Namespace: restricted, Name: "default"}, &corev1.ServiceAccount{})
+	}).Should(Succeed(), "no pod is let in before it")
 	for values, refused := range map[string]bool{
 		"": false, "reloader: {isOpenshift: true, readOnlyRootFileSystem: false}": false,
 		"reloader: {deployment: {containerSecurityContext: {capabilities: null}}}": true,

@@ -35,6 +35,7 @@ func (c *Cluster) startCertManager(ctx context.Context) error {
 	_, err = envtest.InstallCRDs(c.config, envtest.CRDInstallOptions{
 		Paths:              []string{filepath.Join(module, "deploy", "crds")},
 		ErrorIfPathMissing: true,
+		MaxTime:            c.opts.StartTimeout,
 	})
 	if err != nil {
 		return fmt.Errorf("installing cert-manager's custom resources: %w", err)

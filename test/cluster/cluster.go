@@ -15,8 +15,12 @@ import (
 	"github.com/flux-reloader/reloader/test/cluster/internal/sweep"
 )
 
-// stopGrace is how long a child may take to end after SIGTERM.
-const stopGrace = 3 * time.Second
+const (
+	// stopGrace is how long a child may take to end after SIGTERM.
+	stopGrace = 3 * time.Second
+	// killGrace is how long one may take after SIGKILL, which waits for the disk.
+	killGrace = 30 * time.Second
+)
 
 var errStopped = errors.New("the cluster is stopped")
 

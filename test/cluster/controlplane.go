@@ -185,7 +185,7 @@ func (c *Cluster) stopControlPlane() error {
 		return nil
 	}
 	c.killPlane()
-	gone, cancel := context.WithTimeout(context.Background(), stopGrace)
+	gone, cancel := context.WithTimeout(context.Background(), killGrace)
 	defer cancel()
 	err := waitFor(gone, "the end of kube-apiserver and etcd", func(context.Context) (bool, error) {
 		return sweep.PID(c.dir, binAPIServer) == 0 && sweep.PID(c.dir, binEtcd) == 0, nil

@@ -111,7 +111,9 @@ func (c *Cluster) installFlux(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = envtest.InstallCRDs(c.config, envtest.CRDInstallOptions{Paths: crds, ErrorIfPathMissing: true})
+	_, err = envtest.InstallCRDs(c.config, envtest.CRDInstallOptions{
+		Paths: crds, ErrorIfPathMissing: true, MaxTime: c.opts.StartTimeout,
+	})
 	if err != nil {
 		return fmt.Errorf("installing Flux's custom resources: %w", err)
 	}

@@ -56,12 +56,9 @@ func rollOut(t *testing.T, clients kubernetes.Interface, want *appsv1.Deployment
 		t.Fatal(err)
 	}
 	began := time.Now()
-	eventually(t, 30*time.Second, "deployment "+want.Name, func(ctx context.Context) bool {
+	eventually(t, 2*time.Minute, "deployment "+want.Name, func(ctx context.Context) bool {
 		got, err := deployments.Get(ctx, want.Name, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got.Status.AvailableReplicas == *want.Spec.Replicas
+		return err == nil && got.Status.AvailableReplicas == *want.Spec.Replicas
 	})
 	t.Logf("%s available after %s", want.Name, time.Since(began).Round(time.Millisecond))
 }

@@ -45,7 +45,7 @@ func TestKilledOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = up.Wait()
-	eventually(t, 10*time.Second, "the end of all processes", func(context.Context) bool {
+	eventually(t, 90*time.Second, "the end of all processes", func(context.Context) bool {
 		for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kubelet", "containerd"} {
 			if sweep.PID(dir, name) != 0 {
 				return false
@@ -54,7 +54,7 @@ func TestKilledOwner(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "node.json"))
 		return err != nil
 	})
-	eventually(t, 5*time.Second, "the end of the sweeper", func(context.Context) bool {
+	eventually(t, 30*time.Second, "the end of the sweeper", func(context.Context) bool {
 		return len(processesNaming(t, dir)) == 0
 	})
 	checkNothingLeft(t, dir)

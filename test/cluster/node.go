@@ -92,7 +92,9 @@ func installPackages(ctx context.Context, packages []string) error {
 }
 
 func aptGet(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "apt-get", args...)
+	// On a fresh machine the system's own updates may hold the lock.
+	options := []string{"-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"}
+	cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
 	cmd.Env = append(cmd.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, strings.TrimSpace(string(out)))

@@ -221,7 +221,7 @@ func TestCertManager(t *testing.T) {
 	// Each renewal is asked for while cert-manager still ends the issuance before it.
 	serial := awaitSerial(t, objects, "")
 	for range 5 {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		if err := cluster.Renew(ctx, objects, metav1.NamespaceDefault, "web"); err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func certManagerObject(kind, name string, spec map[string]any) *unstructured.Uns
 func awaitSerial(t *testing.T, objects client.Client, old string) string {
 	t.Helper()
 	var serial string
-	eventually(t, 30*time.Second, "the certificate", func(ctx context.Context) bool {
+	eventually(t, 2*time.Minute, "the certificate", func(ctx context.Context) bool {
 		var secret corev1.Secret
 		key := client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: "web-tls"}
 		if err := objects.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {

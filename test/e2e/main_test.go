@@ -44,7 +44,7 @@ func prepare(ctx context.Context, suite harness.Suite) error {
 	if err := (harness.Rights{Client: admin, Root: root}).CreateClusterRole(ctx); err != nil {
 		return err
 	}
-	gomega.SetDefaultEventuallyTimeout(time.Minute)
+	gomega.SetDefaultEventuallyTimeout(2 * time.Minute)
 	gomega.SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	return nil
 }

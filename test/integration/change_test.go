@@ -76,7 +76,7 @@ func TestContentThatReturnsWhileSettlingRestartsNothing(t *testing.T) {
 	w.create(secret("password", "password", "A"), deployment("web", auto, envFromSecret("password")))
 	w.createMarker()
 	w.awaitRollout("web")
-	c := w.startController("--settle-quiet=3s")
+	c := w.startController("--settle-quiet=10s")
 	w.awaitRecord("web", marker)
 	w.later()
 
@@ -123,7 +123,7 @@ func TestChangesThatComeTogetherRestartOnce(t *testing.T) {
 		deployment("web", auto, envFromSecret("password"), envFromConfigMap("settings")))
 	w.createMarker()
 	w.awaitRollout("web")
-	w.startController("--settle-quiet=1500ms")
+	w.startController("--settle-quiet=5s")
 	w.awaitRecord("web", marker)
 	for round, content := range []string{"1", "2", "3"} {
 		w.later()

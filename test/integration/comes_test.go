@@ -66,7 +66,7 @@ func TestASecretThatIsMadeAgainAtOnceIsNoDeletion(t *testing.T) {
 	w.create(secret("late", "password", "1"), deployment("web", auto, envFromSecret("late"), optionally))
 	w.createMarker()
 	w.awaitRollout("web")
-	w.startController("--settle-quiet=3s", "--reload-on-create=true", "--reload-on-delete=true")
+	w.startController("--settle-quiet=10s", "--reload-on-create=true", "--reload-on-delete=true")
 	w.awaitRecord("web", marker)
 	w.later()
 	w.remove(secret("late"))

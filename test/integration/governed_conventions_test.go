@@ -76,8 +76,8 @@ func TestAPolicyKeepsToFluxsConventions(t *testing.T) {
 	})
 
 	t.Log("the next controller has nothing to add")
-	writes := policy.statusWrites()
 	c.stop()
+	writes := policy.statusWrites()
 	w.startController(flags...)
 	w.mark(1)
 	g.Eventually(func() (int, error) { return decisions(metrics, "InSync") }).Should(BeNumerically(">", 0))

@@ -22,6 +22,7 @@ func TestAPolicyThatIgnoresWhatItsOwnersDo(t *testing.T) {
 	w.later()
 
 	owner.reconciling()
+	w.later()
 	w.setConfigMap("settings", "key", "1")
 	w.awaitRestart("web", 1)
 	c.awaitVerdict(w, "waits", "OwnerReconciling", 0)

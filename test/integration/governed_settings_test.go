@@ -30,7 +30,8 @@ func TestTheOlderPolicyGoverns(t *testing.T) {
 	w.setSecret("password", "key", "1")
 	w.awaitRestart("web", 1)
 	w.awaitRecord("web")
-	g.Expect(older.read().Status.History).To(ConsistOf(HaveField("Cause", "Secret/password changed (key)")))
+	g.Eventually(func() []v1alpha1.Restart { return older.read().Status.History }).Should(
+		ConsistOf(HaveField("Cause", "Secret/password changed (key)")))
 
 	t.Log("handed over")
 	g.Expect(w.admin.Delete(t.Context(), older.object())).To(Succeed())

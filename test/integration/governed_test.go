@@ -236,6 +236,7 @@ func TestASuspensionOutlivesTheController(t *testing.T) {
 	policy.awaitReady()
 	w.later()
 	policy.patch(`{"spec":{"suspend":true}}`)
+	c.awaitVerdict(w, "web", "Suspended", 0)
 	w.setConfigMap("settings", "key", "1")
 	since := policy.awaitPending("Suspended", "web")[0].Since
 

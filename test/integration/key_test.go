@@ -105,9 +105,9 @@ func (w *world) replaceKey() {
 func TestAKeyThatIsReplacedEndsThoseWhoHaveTheFormerOne(t *testing.T) {
 	w := newWorld(t)
 	w.createStale()
-	leader := w.launch(w.state+"-a", patient()...)
+	leader := w.launch(w.state+"-a", election()...)
 	leader.awaitLeading()
-	other := w.launch(w.state+"-b", patient()...)
+	other := w.launch(w.state+"-b", election()...)
 	other.awaitReady()
 	w.awaitRecord("web", marker)
 	w.replaceKey()

@@ -49,6 +49,7 @@ func TestAWatchThatLagsBehindRestartsNothingInVain(t *testing.T) {
 	w.label("labelled", "2")
 	await(6 * time.Second)
 	last := w.setConfigMaps(names, "3")
+	w.later() // than the last of them, however long they took
 	await(8 * time.Second)
 	restarts := w.accepted("rolled-after")
 	w.roll("rolled-after", 1) // this brings the last change

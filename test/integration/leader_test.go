@@ -13,15 +13,10 @@ import (
 	"github.com/flux-reloader/reloader/test/internal/harness"
 )
 
-// election are flags of a leader election that does not take long.
+// election are flags of a leader election that a slow machine does not lose.
 func election(flags ...string) []string {
-	return append(flags, quick, "--enable-leader-election", "--leader-election-lease-duration=6s",
-		"--leader-election-renew-deadline=5s", "--leader-election-retry-period=500ms")
-}
-
-// patient are flags of a leader election that a slow machine does not lose.
-func patient(flags ...string) []string {
-	return append(election(flags...), "--leader-election-lease-duration=15s", "--leader-election-renew-deadline=10s")
+	return append(flags, quick, "--enable-leader-election", "--leader-election-lease-duration=15s",
+		"--leader-election-renew-deadline=10s", "--leader-election-retry-period=500ms")
 }
 
 func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {

@@ -47,7 +47,7 @@ func prepare(ctx context.Context, suite harness.Suite) (err error) {
 		return err
 	}
 	manyAtOnce()
-	gomega.SetDefaultEventuallyTimeout(30 * time.Second)
+	gomega.SetDefaultEventuallyTimeout(time.Minute)
 	gomega.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	return nil
 }

@@ -76,8 +76,9 @@ func TestTheOwnerOfAnOwnerHolds(t *testing.T) {
 	release := w.owner(helmReleaseKind(), "web", apps)
 	c := w.beginOwned(release)
 	for times, o := range []*fluxObject{apps, set} {
+		before := c.decided("Deployment/"+w.namespace+"/web", "OwnerSuspended")
 		o.suspend(true)
-		c.awaitVerdict(w, "web", "OwnerSuspended", times)
+		c.awaitVerdict(w, "web", "OwnerSuspended", before)
 		w.setConfigMap("settings", "key", o.name)
 		w.mark(times + 1)
 		w.expectRestarts("web", times)
@@ -132,6 +133,7 @@ func TestWhatAnOwnerAppliesRollsOutOnce(t *testing.T) {
 	owner := w.owner(kustomizationKind(), "apps", nil)
 	c := w.beginOwned(owner)
 	owner.reconciling()
+	w.later()
 	w.setConfigMap("settings", "key", "1")
 	c.awaitVerdict(w, "web", "OwnerReconciling", 0)
 	w.mark(1)
@@ -158,7 +160,7 @@ func TestWhatAnOwnerAppliesRollsOutOnce(t *testing.T) {
 func TestAnOwnerThatIsNeverThroughHoldsForAWhile(t *testing.T) {
 	w := newFluxWorld(t)
 	owner := w.owner(helmReleaseKind(), "web", nil)
-	c := w.beginOwned(owner, "--owner-settle-timeout=5s")
+	c := w.beginOwned(owner, "--owner-settle-timeout=15s")
 	owner.reconciling()
 	w.setConfigMap("settings", "key", "1")
 	c.awaitVerdict(w, "web", "OwnerReconciling", 0)

@@ -23,7 +23,7 @@ func TestControllersOfShardsDoNotDisturbEachOther(t *testing.T) {
 		deployment("none", auto, envFromSecret("password")))
 	w.awaitRollout("one", "two", "none")
 	launch := func(shard string) *controller {
-		return w.launch(w.state+"-"+shard, patient("--watch-label-selector="+shardLabel+"="+shard)...)
+		return w.launch(w.state+"-"+shard, election("--watch-label-selector="+shardLabel+"="+shard)...)
 	}
 	first, second := launch("1"), launch("2")
 	first.awaitLeading()

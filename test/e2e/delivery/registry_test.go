@@ -44,21 +44,22 @@ func (d *delivery) judgeRegistry() {
 	before := d.revisions(registrySpace, registry.Name)
 
 	d.t.Log("the annotation, by a commit")
+	annotated := time.Now()
 	d.commit("Restart the registry", map[string]string{"apps/registry/kustomization.yaml": d.registryKustomization(true)})
 	d.reconcile(registrySpace)
 	d.awaitServed(client, renewed)
 	d.judge.awaitScanned()
 	d.awaitRevisions(registrySpace, registry.Name, before+1)
 
-	d.renewals(client, before+1)
+	d.renewals(client, before+1, max(45*time.Second, 4*time.Since(annotated)))
 	d.rotate(client, before+5)
 	d.expectNothingRefused(began)
 }
 
 // renewals renews the certificate and changes the configuration, through and beyond the end of one certificate. The
-// registry is never seen with an expired one, nor without any. There are no more restarts in this story than Reloader does
-// one after another without a pause.
-func (d *delivery) renewals(client *registry.Client, revisions int) {
+// registry is never seen with an expired one, nor without any. The one that ends lives long enough for two restarts on this
+// machine. There are no more restarts in this story than Reloader does one after another without a pause.
+func (d *delivery) renewals(client *registry.Client, revisions int, life time.Duration) {
 	g := NewWithT(d.t)
 	from := len(d.judge.since(0))
 	served := func(certificate *x509.Certificate) {
@@ -68,7 +69,7 @@ func (d *delivery) renewals(client *registry.Client, revisions int) {
 		d.judge.awaitScanned()
 		d.awaitRevisions(registrySpace, registry.Name, revisions)
 	}
-	short := d.takeOver(45 * time.Second)
+	short := d.takeOver(life)
 	served(short)
 	served(d.reissue())
 	d.t.Log("a commit changes its configuration")
@@ -78,7 +79,7 @@ func (d *delivery) renewals(client *registry.Client, revisions int) {
 	g.Eventually(func() (string, error) { return client.Header(d.t.Context(), key) }).WithTimeout(slowly).Should(Equal(value))
 	d.awaitRevisions(registrySpace, registry.Name, revisions+1)
 
-	g.Eventually(func() time.Duration { return time.Until(short.NotAfter) }).WithTimeout(slowly).Should(BeNumerically("<", 0))
+	g.Eventually(func() time.Duration { return time.Until(short.NotAfter) }).WithTimeout(life).Should(BeNumerically("<", 0))
 	d.judge.awaitScanned()
 	d.judge.expectNeverRefused(from)
 }

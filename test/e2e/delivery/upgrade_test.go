@@ -15,7 +15,7 @@ import (
 
 const (
 	// pace is how often a Secret changes during the upgrade.
-	pace = 500 * time.Millisecond
+	pace = time.Second
 	// often is how often that of one workload does: who is restarted more often in so short a time has to wait.
 	often = 4
 )

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// deathTimeout is how long killed processes may take to disappear.
-	deathTimeout  = 5 * time.Second
+	// deathTimeout is how long killed processes may take to disappear: one that waits for its disk ends after that.
+	deathTimeout  = 30 * time.Second
 	retryInterval = 10 * time.Millisecond
 )
 
