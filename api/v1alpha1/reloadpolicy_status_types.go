@@ -137,6 +137,10 @@ type Restart struct {
 	At metav1.Time `json:"at"`
 
 	// RolloutDuration is how long it took until all pods ran with the new content; absent while they do not.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="rolloutDuration must not be negative"
 	// +optional
 	RolloutDuration *metav1.Duration `json:"rolloutDuration,omitempty"`
 }

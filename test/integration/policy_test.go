@@ -226,6 +226,23 @@ func TestReloadPolicyStatusIsBounded(t *testing.T) {
 	}
 }
 
+// What a status holds can be read, whoever wrote it: one that could not would keep every policy of the cluster from being read.
+func TestReloadPolicyStatusCanBeRead(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	policy := policyOf(t, w.namespace, `{}`)
+	w.create(policy)
+	for took, says := range map[string]string{"soon": "should match", "-1s": "should match", "1d": "should match", "9999999999h": ""} {
+		policy.Object["status"] = map[string]any{"history": []any{map[string]any{
+			"workload": map[string]any{"kind": "Deployment", "namespace": w.namespace, "name": "web"},
+			"cause":    "Secret/password changed (key)", "at": "2026-01-02T03:04:05Z", "rolloutDuration": took,
+		}}}
+		err := w.admin.Status().Update(t.Context(), policy.DeepCopy())
+		g.Expect(err).To(Satisfy(apierrors.IsInvalid), took)
+		g.Expect(causes(err)).To(ContainElement(And(HavePrefix("status.history[0].rolloutDuration: "), ContainSubstring(says))), took)
+	}
+}
+
 func text(length int) string { return strings.Repeat("x", length) }
 
 // The definition has what works and nothing else, and Flux leaves what looks like a variable of its own in it alone.
