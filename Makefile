@@ -62,6 +62,10 @@ generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs ## Ge
 	cp config/rbac/role.yaml config/rbac/state_role.yaml config/rbac/leader_election_role.yaml charts/reloader/files/
 	$(TOOLS)/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
 
+.PHONY: modules
+modules: need-go ## Download the Go modules of all that is built here, which the others do as they go
+	for m in $(TIDY) $(wildcard test/cluster/binaries/*); do go -C $$m mod download; done
+
 ##@ Check
 
 .PHONY: verify
