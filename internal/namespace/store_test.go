@@ -74,7 +74,7 @@ func TestLabels(t *testing.T) {
 	if _, known := store.Labels("apps"); known {
 		t.Error("labels are known before the API server has told of any")
 	}
-	watchtest.Run(t, store.Run, told, 2)
+	watchtest.Run(t, store.Run, told, 2, store.Settled)
 	for name, want := range map[string]labels.Set{"apps": {"team": "b"}, "absent": nil} {
 		set, known := store.Labels(name)
 		if diff := cmp.Diff(want, set); diff != "" || !known {

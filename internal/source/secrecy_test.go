@@ -99,6 +99,6 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watchtest.Run(t, store.Run, changed, len(versions))
+	watchtest.Run(t, store.Run, changed, len(versions), store.Settled)
 	return store
 }

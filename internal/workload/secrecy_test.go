@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -136,6 +137,8 @@ func fill(t *testing.T, versions map[string][]runtime.Object) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watchtest.Run(t, store.Run, changed, len(versions))
+	watchtest.Run(t, store.Run, changed, len(versions), func() bool {
+		return !slices.ContainsFunc(Kinds(), func(k Kind) bool { return len(versions[k.Resource]) > 0 && !store.Group[k.Name].Settled() })
+	})
 	return store
 }

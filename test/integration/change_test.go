@@ -22,6 +22,7 @@ func TestAChangeRestartsOnce(t *testing.T) {
 	w.createMarker()
 	w.awaitRollout("web")
 	w.startController(quick)
+	w.awaitRecord("web", marker)
 	w.later()
 
 	t.Log("a change of a key that pods use")
@@ -45,7 +46,7 @@ func TestAChangeRestartsOnce(t *testing.T) {
 	})
 	w.mark(1)
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 	g.Expect(w.events("web", "Reloaded")).To(HaveLen(1))
 }
 
@@ -68,7 +69,7 @@ func TestAChangeWhileTheControllerIsDownRestartsOnce(t *testing.T) {
 	w.startController(quick)
 	w.mark(1)
 	w.expectRestarts("web", 1)
-	NewWithT(t).Expect(w.patches("web")).To(Equal(1))
+	NewWithT(t).Expect(w.accepted("web")).To(Equal(1))
 }
 
 func TestContentThatReturnsWhileSettlingRestartsNothing(t *testing.T) {
@@ -114,7 +115,7 @@ func TestContentThatReturnsLaterRestartsAgainUnderANewValue(t *testing.T) {
 		}
 	}
 	NewWithT(t).Expect(running).To(Equal(1))
-	NewWithT(t).Expect(w.patches("web")).To(Equal(3))
+	NewWithT(t).Expect(w.accepted("web")).To(Equal(3))
 }
 
 func TestChangesThatComeTogetherRestartOnce(t *testing.T) {
@@ -135,7 +136,7 @@ func TestChangesThatComeTogetherRestartOnce(t *testing.T) {
 	w.mark(1)
 	w.expectRestarts("web", 3)
 	g := NewWithT(t)
-	g.Expect(w.patches("web")).To(Equal(3))
+	g.Expect(w.accepted("web")).To(Equal(3))
 	g.Eventually(func() []string { return w.events("web", "Reloaded") }).Should(ContainElement(
 		"Normal restarted Deployment/web: ConfigMap/settings changed (mode), Secret/password changed (password)"))
 }
@@ -158,20 +159,20 @@ func TestAnUndoInMidRolloutIsHeldUntilContentChanges(t *testing.T) {
 	g.Eventually(func() []string { return w.events("web", "RolledBack") }).Should(HaveLen(1))
 	g.Expect(w.events("web", "RolledBack")[0]).To(ContainSubstring("Secret/password"))
 	w.mark(1)
-	g.Expect(w.patches("web")).To(Equal(1), "what was taken back stays")
+	g.Expect(w.accepted("web")).To(Equal(1), "what was taken back stays")
 
 	t.Log("held across a restart of the controller")
 	c.stop()
 	w.startController(quick)
 	w.mark(2)
-	g.Expect(w.patches("web")).To(Equal(1), "what was taken back stays")
+	g.Expect(w.accepted("web")).To(Equal(1), "what was taken back stays")
 	g.Expect(w.value("web")).To(BeEmpty())
 
 	t.Log("new content")
 	w.later()
 	w.setSecret("password", "password", "C")
 	g.Eventually(func() string { return w.value("web") }).ShouldNot(BeEmpty())
-	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(w.accepted("web")).To(Equal(2))
 }
 
 // An autoscaler that changes the number of pods in the middle of a rollout moves the generation, and nothing else: the new
@@ -205,5 +206,5 @@ func TestScalingInMidRestartRestartsNothingMore(t *testing.T) {
 	w.awaitRecord("web")
 	w.mark(4)
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 }

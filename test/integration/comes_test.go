@@ -57,7 +57,7 @@ func TestWhatComesAndGoesRestartsOnceIfAskedTo(t *testing.T) {
 	w.startController(flags...)
 	w.mark(1)
 	w.expectRestarts("web", 4)
-	g.Expect(w.patches("web")).To(Equal(4))
+	g.Expect(w.accepted("web")).To(Equal(4))
 }
 
 // With the flags, a Secret that is deleted and made again at once is judged by its content.

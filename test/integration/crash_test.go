@@ -72,7 +72,7 @@ func TestACrashRightAfterTheRestartRestartsNothingAgain(t *testing.T) {
 		w.awaitRecord("web")
 		c.stop()
 	}
-	NewWithT(t).Expect(w.patches("web")).To(Equal(3))
+	NewWithT(t).Expect(w.accepted("web")).To(Equal(3))
 }
 
 // A crash after a change was seen and before the workload is written loses nothing: be it while the change settles, or
@@ -138,14 +138,14 @@ func TestARestartWhoseRecordIsLostInACrashIsRecognised(t *testing.T) {
 
 	w.startController(quick)
 	w.mark(1)
-	g.Expect(w.patches("web", "slow")).To(Equal(2))
+	g.Expect(w.accepted("web", "slow")).To(Equal(2))
 	g.Expect(w.value("web")).To(Equal(value))
 	g.Expect(w.value("slow")).To(Equal(slowly), "old pods are still there, and the restart is recognised by its value alone")
 	w.expectRestarts("web", 1)
 	w.expectRestarts("slow", 1)
 	w.awaitRecord("web")
 	g.Eventually(func() string { return w.recorded("slow") }).Should(ContainSubstring(slowly))
-	g.Expect(w.patches("web", "slow")).To(Equal(2))
+	g.Expect(w.accepted("web", "slow")).To(Equal(2))
 }
 
 // While the ledger cannot be written, a workload is restarted once: again only when that is on record.
@@ -170,7 +170,7 @@ func TestNoRestartBeforeTheLastOneIsOnRecord(t *testing.T) {
 	}).Should(BeTrue(), "the change was seen")
 	w.mark(1)
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 
 	restore()
 	w.awaitRestart("web", 2)

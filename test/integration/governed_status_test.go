@@ -55,6 +55,8 @@ func TestTheStatusOfABurst(t *testing.T) {
 	g.Expect(policy.size()).To(BeNumerically("<", 100<<10))
 
 	policy.patch(`{"spec":{"suspend":false}}`)
+	w.awaitRollout(names...)
+	w.awaitRecord(names...)
 	policy.await("through", func(p *v1alpha1.ReloadPolicy) bool { return p.Status.Workloads.InSync == count+1 })
 	g.Expect(policy.read().Status.History).To(HaveLen(v1alpha1.MaxHistory))
 	var writes []cluster.AuditEvent

@@ -258,5 +258,5 @@ func TestASuspensionOutlivesTheController(t *testing.T) {
 	w.mark(2)
 	w.expectRestarts("web", 1)
 	w.expectRestarts("down", 1)
-	g.Expect(policy.awaitReady().Status.History).To(HaveLen(2))
+	policy.await("both", func(p *v1alpha1.ReloadPolicy) bool { return conditions.IsReady(p) && len(p.Status.History) == 2 })
 }

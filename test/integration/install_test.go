@@ -54,7 +54,7 @@ func TestAThousandFirstSightsHoldUpNoRollout(t *testing.T) {
 		return entries
 	}).Should(Equal(workloads + 1))
 	w.expectOnlyWrittenTo("web")
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 }
 
 // worldOfLimitedRollouts makes a cluster whose controller manager has its usual limit of requests, and no rollers.
@@ -105,5 +105,5 @@ func (w *world) awaitAll(n int) {
 			}
 		}
 		return through, err
-	}).WithTimeout(time.Minute).WithPolling(500 * time.Millisecond).Should(Equal(n))
+	}).WithTimeout(5 * time.Minute).WithPolling(500 * time.Millisecond).Should(Equal(n))
 }

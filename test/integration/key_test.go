@@ -82,7 +82,7 @@ func (w *world) expectFirstSight(c *controller, records int) {
 		HaveKeyWithValue("ledgerEntries", BeEquivalentTo(2)), HaveKeyWithValue("newLedger", false))))
 	w.mark(2)
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 }
 
 // replaceKey puts another digest key in the place of the one there is.
@@ -158,7 +158,7 @@ func TestTwoReplicasAtOnceAgreeOnOneKey(t *testing.T) {
 		HaveKeyWithValue("ledgerEntries", BeEquivalentTo(2)), HaveKeyWithValue("newLedger", false))))
 	w.mark(1)
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 }
 
 // answers are the codes of the API server's answers to the controller's requests of this kind.

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -186,17 +187,18 @@ func TestAPausedDeploymentIsRestartedOnceItIsUnpaused(t *testing.T) {
 	g.Expect(w.accepted(web)).To(Equal(1), "one may be refused before: unpausing moves the status at the same time")
 }
 
-// accepted counts the controller's patches of a Deployment that the API server did not refuse.
-func (w *world) accepted(name string) int {
+// accepted counts the controller's patches of Deployments that the API server did not refuse: one that meets a write of
+// somebody else is tried again.
+func (w *world) accepted(names ...string) int {
 	w.t.Helper()
-	return w.acceptedOf("deployments", name)
+	return w.acceptedOf("deployments", names...)
 }
 
-func (w *world) acceptedOf(resource, name string) int {
+func (w *world) acceptedOf(resource string, names ...string) int {
 	w.t.Helper()
 	n := 0
 	for _, e := range w.requests() {
-		if e.Verb == "patch" && e.Resource == resource && e.Name == name && e.Code == http.StatusOK {
+		if e.Verb == "patch" && e.Resource == resource && slices.Contains(names, e.Name) && e.Code == http.StatusOK {
 			n++
 		}
 	}

@@ -36,7 +36,7 @@ func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
 	w.awaitRecord("web")
 	g := NewWithT(t)
 	g.Expect(other.leading()).To(BeFalse())
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 
 	t.Log("the leader dies, and there is a change before another leads")
 	w.later()
@@ -47,7 +47,7 @@ func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
 	w.awaitRestart("web", 2)
 	w.mark(1)
 	w.expectRestarts("web", 2)
-	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(w.accepted("web")).To(Equal(2))
 	g.Expect(other.lines("leading")[0]).To(HaveKeyWithValue("ledgerEntries", BeEquivalentTo(2)))
 
 	t.Log("the second ends as it should, and a third takes over at once")
@@ -57,7 +57,7 @@ func TestOnlyTheLeaderRestartsAndAnotherTakesOver(t *testing.T) {
 	third.awaitLeading()
 	w.mark(2)
 	w.expectRestarts("web", 2)
-	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(w.accepted("web")).To(Equal(2))
 }
 
 // The leader dies in the middle of many changes: some are restarted and on record, some are restarted and not on record,

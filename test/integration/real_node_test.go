@@ -61,7 +61,7 @@ func podsRunWithWhatTheLedgerSays(t *testing.T, node *cluster.Cluster) {
 	g.Eventually(func() bool { return harness.Complete(w.deployment("web")) }).WithTimeout(slowly).Should(BeTrue())
 	w.awaitRecord("web")
 	w.expectRestarts("web", 1)
-	g.Expect(w.patches("web")).To(Equal(1))
+	g.Expect(w.accepted("web")).To(Equal(1))
 }
 
 // replacedImmutableIsReported shows what a kubelet makes of it, and why nothing but a report helps: a new pod beside an old

@@ -53,13 +53,14 @@ func TestARequestRestartsOnceAToken(t *testing.T) {
 	w.request("web", "first")
 	w.mark(3)
 	c.stop()
-	w.startController(quick)
+	c = w.startController("--settle-quiet=10s")
 	w.mark(4)
 	w.expectRestarts("web", 1)
 
 	t.Log("another, with a change")
 	w.later()
 	w.setSecret("password", "password", "B")
+	c.awaitVerdict(w, "web", "Settling", 0) // a request waits for no settling
 	w.request("web", "second")
 	w.awaitRestart("web", 2)
 	w.awaitRecord("web")

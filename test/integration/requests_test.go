@@ -157,14 +157,15 @@ func deployments() setKind {
 	}
 }
 
-// asked are the controller's requests but for its look at the digest key, once a minute, and for optional objects,
-// which it looks for again and again until their APIs are served.
+// asked are the controller's requests but for its look at the digest key, once a minute, for watches that go on after some
+// minutes, and for optional objects, which it looks for again and again until their APIs are served.
 func (w *world) asked() []cluster.AuditEvent {
 	w.t.Helper()
 	return slices.DeleteFunc(w.requests(), func(e cluster.AuditEvent) bool {
 		optional := strings.Contains(e.APIGroup, "fluxcd") || e.APIGroup == configVersion().Group ||
 			strings.HasPrefix(e.RequestURI, "/apis/"+configVersion().GroupVersion().String())
-		return e.Verb == "get" && e.Name == keySecret || optional && e.Verb != "patch"
+		renewed := e.Verb == "watch" && !strings.Contains(e.RequestURI, "sendInitialEvents=true")
+		return e.Verb == "get" && e.Name == keySecret || optional && e.Verb != "patch" || renewed
 	})
 }
 

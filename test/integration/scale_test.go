@@ -49,7 +49,7 @@ func TestRestartsOfTheControllerRestartNothing(t *testing.T) {
 	w.startController(quick)
 	w.mark(3)
 	g.Expect(w.patches(names...)).To(BeZero())
-	g.Expect(w.patches(marker)).To(Equal(3))
+	g.Expect(w.accepted(marker)).To(Equal(3))
 	streamed := map[string]int{}
 	for _, e := range w.requests() {
 		if e.Verb == "watch" && strings.Contains(e.RequestURI, "sendInitialEvents=true") {

@@ -57,7 +57,7 @@ func TestControllersOfShardsDoNotDisturbEachOther(t *testing.T) {
 	w.expectRestarts("one", 3)
 	w.expectRestarts("none", 0)
 	g.Expect(first.process.Exited()).NotTo(BeClosed())
-	g.Expect(w.patches("one", "two")).To(Equal(6))
+	g.Expect(w.accepted("one", "two")).To(Equal(6))
 	g.Expect(w.patches("none")).To(BeZero())
 	g.Expect(w.ledger(t.Context())).To(HaveLen(2))
 }

@@ -99,7 +99,7 @@ func TestASecretThatAppearsRestartsNothing(t *testing.T) {
 	w.awaitRestart("orphan", 1)
 	w.mark(2)
 	w.expectRestarts("orphan", 1)
-	g.Expect(w.patches("web", "orphan")).To(Equal(2))
+	g.Expect(w.accepted("web", "orphan")).To(Equal(2))
 }
 
 const nodeLabel = "reloader.test/starts"

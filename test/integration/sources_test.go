@@ -41,7 +41,7 @@ func TestAKeyThatIsRemovedRestartsOnce(t *testing.T) {
 	w.awaitRecord("web")
 	w.mark(1)
 	w.expectRestarts("web", 2)
-	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(w.accepted("web")).To(Equal(2))
 }
 
 // replaceConfigMap gives a ConfigMap less data as `kubectl replace` does: in an Update of the whole object by another
@@ -110,7 +110,7 @@ func TestASourceThatIsMadeAgainIsJudgedByItsContent(t *testing.T) {
 	w.awaitRestart("web", 2)
 	w.mark(3)
 	w.expectRestarts("web", 2)
-	g.Expect(w.patches("web")).To(Equal(2))
+	g.Expect(w.accepted("web")).To(Equal(2))
 	g.Eventually(func() []string { return w.events("web", "Reloaded") }).Should(ConsistOf(
 		"Normal restarted Deployment/web: Secret/password changed (password)",
 		"Normal restarted Deployment/web: ConfigMap/settings changed (mode)"))
@@ -159,7 +159,7 @@ func TestAnOptionalSourceThatIsAbsentWithholdsNothing(t *testing.T) {
 	w.awaitRestart("web", 4)
 	w.mark(3)
 	w.expectRestarts("web", 4)
-	NewWithT(t).Expect(w.patches("web")).To(Equal(4))
+	NewWithT(t).Expect(w.accepted("web")).To(Equal(4))
 }
 
 func optionalEnvFromSecret(name string) option {

@@ -65,7 +65,7 @@ func TestStrategies(t *testing.T) {
 	w.awaitRestart("web", 3)
 	w.awaitRecord("web")
 	g.Expect(w.variables("web")).To(And(HaveLen(1), Not(Equal(first))))
-	g.Expect(w.patches("web")).To(Equal(3), "one request each")
+	g.Expect(w.accepted("web")).To(Equal(3), "one request each")
 
 	t.Log("deleted: only our own variable goes")
 	w.later()

@@ -95,9 +95,11 @@ func TestAForbiddenNamespaceStopsNoneOfTheOthers(t *testing.T) {
 	}, seen)
 
 	g.Eventually(informers.Settled).Should(BeTrue())
-	_, exists, known := informers.Get(w.namespace, "here")
-	g.Expect([]bool{exists, known}).To(Equal([]bool{true, true}))
-	_, exists, known = informers.Get(w.namespace, "absent")
+	g.Eventually(func() []bool { // rights that were just given may not be in force yet
+		_, exists, known := informers.Get(w.namespace, "here")
+		return []bool{exists, known}
+	}).WithTimeout(refusalTimeout).Should(Equal([]bool{true, true}))
+	_, exists, known := informers.Get(w.namespace, "absent")
 	g.Expect([]bool{exists, known}).To(Equal([]bool{false, true}))
 	_, _, known = informers.Get(forbidden, "there")
 	g.Expect(known).To(BeFalse())

@@ -83,8 +83,8 @@ func List(t testing.TB, objects ...runtime.Object) kubernetes.Interface {
 	return clients
 }
 
-// Run runs something until it has told so many times, and waits until it has ended.
-func Run(t testing.TB, run func(context.Context), told <-chan struct{}, times int) {
+// Run runs something until it has told so many times and has settled, and waits until it has ended.
+func Run(t testing.TB, run func(context.Context), told <-chan struct{}, times int, settled func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	var running sync.WaitGroup
@@ -98,4 +98,5 @@ func Run(t testing.TB, run func(context.Context), told <-chan struct{}, times in
 			t.Fatal("the changes were not told")
 		}
 	}
+	Eventually(t, "settled", settled) // client-go notes it apart from what it tells
 }
