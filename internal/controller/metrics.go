@@ -129,5 +129,5 @@ func workloadsDescription() *prometheus.Desc {
 
 func refusedDescription() *prometheus.Desc {
 	return prometheus.NewDesc("reloader_refused_watches",
-		"Watches that the API server refuses, for want of permissions or of the resource.", []string{"of"}, nil)
+		"Watches that the API server refuses, for want of permissions or of the resource, or that have failed for more than a minute.", []string{"of"}, nil)
 }

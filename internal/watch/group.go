@@ -29,7 +29,7 @@ func (g Group) Settled() bool {
 	return true
 }
 
-// Refused is the number of watches that the API server forbids. A resource that it does not serve does not count: it need
+// Refused is the number of watches that the API server forbids, or that have failed for long. A resource that it does not serve does not count: it need
 // not be installed.
 func (g Group) Refused() int {
 	n := 0

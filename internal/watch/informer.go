@@ -37,6 +37,8 @@ type informer struct {
 
 	mu      sync.Mutex
 	refused error
+	// failure is nil unless the API server has failed since it last answered.
+	failure *failure
 	// listed is the resource version of the last list.
 	listed string
 }
@@ -100,7 +102,7 @@ func (i *informer) ask(ctx context.Context, options metav1.ListOptions) (runtime
 	}
 	list, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Do(ctx).Get()
-	i.answered(err)
+	i.answered(listing, err)
 	if err == nil {
 		if accessor, err := meta.ListAccessor(list); err == nil {
 			i.setListed(accessor.GetResourceVersion())
@@ -117,8 +119,12 @@ func (i *informer) watch(ctx context.Context, options metav1.ListOptions) (watch
 	options.Watch = true
 	events, err := i.resource.Client.Get().NamespaceIfScoped(i.namespace, i.namespace != "").
 		Resource(i.resource.Name).VersionedParams(&options, i.resource.Codec).Watch(ctx)
-	i.answered(err)
-	if err != nil || options.SendInitialEvents == nil || !*options.SendInitialEvents {
+	by := watching
+	if options.SendInitialEvents != nil && *options.SendInitialEvents {
+		by = streaming
+	}
+	i.answered(by, err)
+	if err != nil || by == watching {
 		return events, err
 	}
 	return i.streamed(events), nil
@@ -137,7 +143,7 @@ func (i *informer) streamed(events watch.Interface) watch.Interface {
 				if !open {
 					return
 				}
-				i.noteEnd(event)
+				i.note(event)
 				select {
 				case passed <- event:
 				case <-proxy.StopChan():
@@ -151,13 +157,19 @@ func (i *informer) streamed(events watch.Interface) watch.Interface {
 	return proxy
 }
 
-func (i *informer) noteEnd(event watch.Event) {
-	if event.Type != watch.Bookmark {
-		return
-	}
-	accessor, err := meta.Accessor(event.Object)
-	if err == nil && accessor.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
-		i.setListed(accessor.GetResourceVersion())
+// note notes the end of a list in a stream, and what comes instead.
+func (i *informer) note(event watch.Event) {
+	switch event.Type {
+	case watch.Error:
+		i.fails(streaming, apierrors.FromObject(event.Object))
+	case watch.Bookmark:
+		accessor, err := meta.Accessor(event.Object)
+		if err == nil && accessor.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
+			i.setListed(accessor.GetResourceVersion())
+			i.mu.Lock()
+			i.succeeds(watching)
+			i.mu.Unlock()
+		}
 	}
 }
 
@@ -193,7 +205,7 @@ func (i *informer) askForAPI(ctx context.Context) error {
 	if !apierrors.IsNotFound(err) {
 		return nil // it is served, or that cannot be told in this way
 	}
-	i.answered(err)
+	i.answered(listing, err)
 	return err
 }
 
@@ -209,11 +221,12 @@ func (i *informer) away(err error) bool {
 // absent reports whether nothing of an optional resource exists, since its API is not served.
 func (i *informer) absent() bool { return i.resource.Optional && apierrors.IsNotFound(i.refusal()) }
 
-// answered notes whether the API server lets us see the resource. Errors of another kind change nothing: they pass, and
-// what is kept stays the best there is.
-func (i *informer) answered(err error) {
+// answered notes whether the API server lets us see the resource. Errors of another kind are no answer: what is kept stays
+// the best there is.
+func (i *informer) answered(by request, err error) {
 	refuses := forbids(err) || apierrors.IsNotFound(err) || i.away(err)
 	if err != nil && !refuses {
+		i.fails(by, err)
 		return
 	}
 	if i.resource.Served != nil && (err == nil || apierrors.IsNotFound(err)) {
@@ -223,6 +236,12 @@ func (i *informer) answered(err error) {
 	defer i.mu.Unlock()
 	i.say(err)
 	i.refused = err
+	switch {
+	case err == nil:
+		i.succeeds(by)
+	case apierrors.IsNotFound(err):
+		i.failure = nil
+	}
 }
 
 // say logs an answer of another kind than the one before, unless somebody is told, who says what it means.
@@ -254,7 +273,7 @@ func (i *informer) refusal() error {
 // current reports whether what is kept is what the API server held, give or take the time a watch event takes.
 func (i *informer) current() bool { return i.handled.HasSynced() && i.refusal() == nil }
 
-// failed logs what the reflector is about to try again. Watches end normally, and refusals are logged by answered.
+// failed logs what the reflector is about to try again. Watches end normally, and what does not is logged by answered.
 func (i *informer) failed(_ context.Context, _ *cache.Reflector, err error) {
 	if !errors.Is(err, context.Canceled) && i.refusal() == nil {
 		i.log.V(1).Info("watch ended; starting it again", "reason", err.Error())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,6 +39,8 @@ type Resource struct {
 	// to watch them before it says so. While the server that serves them is away, or whatever is in the way of their first
 	// list, they are not known.
 	Optional bool
+	// Now is the controller's clock; nil for the system's.
+	Now func() time.Time
 	// Indexers find kept objects.
 	Indexers cache.Indexers
 }
@@ -48,6 +51,13 @@ func (r Resource) whileRefused() []any {
 		return nil
 	}
 	return []any{"until then", r.WhileRefused}
+}
+
+func (r Resource) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
 }
 
 // Origin says how an event was learned.
@@ -181,11 +191,12 @@ func (i *Informers) Settled() bool {
 	return true
 }
 
-// Refusals are the errors by which the API server refuses the watch, by namespace; of the whole cluster under "".
+// Refusals are the errors by which the API server refuses the watch, or has failed for more than a minute, by
+// namespace; of the whole cluster under "".
 func (i *Informers) Refusals() map[string]error {
 	refusals := map[string]error{}
 	for namespace, informer := range i.byNamespace {
-		if err := informer.refusal(); err != nil {
+		if err := informer.complaint(); err != nil {
 			refusals[namespace] = err
 		}
 	}

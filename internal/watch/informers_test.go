@@ -234,6 +234,11 @@ func start(t *testing.T, s *apiServer, namespaces ...string) (*Informers, *calls
 
 func startAs(t *testing.T, s *apiServer, optional bool, namespaces ...string) (*Informers, *calls) {
 	t.Helper()
+	return startWith(t, s, func(r *Resource) { r.Optional = optional }, namespaces...)
+}
+
+func startWith(t *testing.T, s *apiServer, change func(*Resource), namespaces ...string) (*Informers, *calls) {
+	t.Helper()
 	server := httptest.NewServer(s)
 	clients, err := kubernetes.NewForConfig(&rest.Config{
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"},
@@ -242,12 +247,13 @@ func startAs(t *testing.T, s *apiServer, optional bool, namespaces ...string) (*
 		t.Fatal(err)
 	}
 	told := &calls{}
-	informers, err := New(logr.Discard(), Namespaces(namespaces...), Resource{
+	resource := Resource{
 		Name: "configmaps", Client: clients.CoreV1().RESTClient(), Codec: clientgoscheme.ParameterCodec, Object: &corev1.ConfigMap{},
 		Select: func(o *metav1.ListOptions) { o.LabelSelector = "!mine" }, Keep: keep,
-		Optional: optional,
 		Indexers: cache.Indexers{"content": func(o any) ([]string, error) { return []string{o.(*kept).content}, nil }},
-	}, told)
+	}
+	change(&resource)
+	informers, err := New(logr.Discard(), Namespaces(namespaces...), resource, told)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestAnswersAreLogged(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, answer := range tc.answers {
-				i.answered(answer)
+				i.answered(listing, answer)
 			}
 			if len(lines) != len(tc.want) {
 				t.Fatalf("%q, want %q", lines, tc.want)
