@@ -136,7 +136,7 @@ func (w *watches) build() error {
 	w.holds = newHolds(w.owners.Hold)
 	w.policies, err = policystore.New(policystore.Options{
 		Log: r.log.WithName("policies"), Scope: r.options.Scope, Namespace: r.options.Namespace, Client: r.restClientIn,
-		NoCrossNamespaceRefs: r.options.NoCrossNamespaceRefs, Changed: w.policyChanged,
+		NoCrossNamespaceRefs: r.options.NoCrossNamespaceRefs, Now: r.options.Now, Changed: w.policyChanged,
 	})
 	if err != nil || r.options.NamespaceLabels == nil && !r.options.Scope.Includes(metav1.NamespaceAll) {
 		return err

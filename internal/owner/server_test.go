@@ -26,6 +26,8 @@ type apiServer struct {
 	kinds    map[string]kind                       // by resource, those that are served
 	objects  map[string]*unstructured.Unstructured // by owner
 	watchers map[chan map[string]any]string        // resource
+	answers  map[string]int                        // HTTP status by resource, of those that are not served as they should
+	asked    map[string]int                        // by resource: how often
 	host     watchtest.Host
 }
 
@@ -33,6 +35,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	t.Helper()
 	s := &apiServer{
 		kinds: map[string]kind{}, objects: map[string]*unstructured.Unstructured{}, watchers: map[chan map[string]any]string{},
+		answers: map[string]int{}, asked: map[string]int{},
 	}
 	server := httptest.NewServer(s)
 	s.host = watchtest.Host(server.URL)
@@ -44,6 +47,12 @@ func newAPIServer(t *testing.T) *apiServer {
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resource := path.Base(r.URL.Path)
 	s.mu.Lock()
+	s.asked[resource]++
+	if code := s.answers[resource]; code != 0 {
+		s.mu.Unlock()
+		refuse(w, code)
+		return
+	}
 	k, served := s.kinds[resource]
 	if !served {
 		s.mu.Unlock()
@@ -81,6 +90,18 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	s.stream(w, r, events)
+}
+
+func refuse(w http.ResponseWriter, code int) {
+	reason := map[int]metav1.StatusReason{
+		http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusUnauthorized: metav1.StatusReasonUnauthorized,
+		http.StatusInternalServerError: metav1.StatusReasonInternalError,
+	}[code]
+	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason,
+	})
 }
 
 func (s *apiServer) stream(w http.ResponseWriter, r *http.Request, events chan map[string]any) {
@@ -146,6 +167,26 @@ func (s *apiServer) withdraw() {
 		close(events)
 		delete(s.watchers, events)
 	}
+}
+
+// answer ends the watches of a kind, which is answered with an HTTP status from now on; 0 is to serve it.
+func (s *apiServer) answer(resource string, code int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers[resource] = code
+	for events, watched := range s.watchers {
+		if watched == resource {
+			close(events)
+			delete(s.watchers, events)
+		}
+	}
+}
+
+// askedFor is how often a kind was asked for.
+func (s *apiServer) askedFor(resource string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[resource]
 }
 
 // set stores an object, "Kind/namespace/name", that another one applies; none if that is empty.

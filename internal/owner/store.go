@@ -22,6 +22,11 @@ const (
 	byOwner = "owner"
 	// mostOwners bounds how far owners of owners are followed: real chains have three or four.
 	mostOwners = 16
+	// whileRefused tells the log what follows where Flux objects of a kind cannot be watched.
+	whileRefused = "Flux objects of this kind that were not seen before hold no restarts, suspended or not"
+	// patience is how long a kind whose first list fails holds up the controller: one API of Flux that is broken must not for
+	// ever, and nothing is to restart just because a list is slow.
+	patience = time.Minute
 )
 
 // Options are what a Store needs.
@@ -62,7 +67,7 @@ func New(options Options) (*Store, error) {
 		}
 		informers, err := watch.New(options.Log, options.Scope, watch.Resource{
 			Name: k.resource, Client: client, Codec: codec, Object: &fluxObject{}, Keep: keep(k.name),
-			Indexers: cache.Indexers{byOwner: indexByOwner},
+			Indexers: cache.Indexers{byOwner: indexByOwner}, Patience: patience, Now: options.Now, WhileRefused: whileRefused,
 		}, s)
 		if err != nil {
 			return nil, fmt.Errorf("preparing owners of kind %s: %w", k.name, err)

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,14 @@ const timeout = 5 * time.Minute
 
 func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	t.Helper()
+	f := run(t, s, scope)
+	watchtest.Eventually(t, "settled", f.Settled)
+	return f
+}
+
+// run is start without waiting for anything.
+func run(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
+	t.Helper()
 	f := &fixture{t: t, server: s, now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}
 	var err error
 	f.Store, err = New(Options{
@@ -49,7 +58,6 @@ func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	watchtest.Eventually(t, "settled", f.Settled)
 	return f
 }
 
@@ -256,6 +264,34 @@ func TestKindsComeAndGo(t *testing.T) {
 	f.expect(release, "OwnerSuspended: "+release+" is suspended")
 	s.withdraw()
 	f.expect(release, "")
+}
+
+// A kind that cannot be listed, since a version is gone that some are stored in, holds up the controller for a while only.
+func TestABrokenAPIHoldsUpNothingForEver(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	s.install()
+	s.set(release, "", held)
+	s.set(apps, "", held)
+	s.answer("helmreleases", http.StatusInternalServerError)
+	f := run(t, s, watch.AllNamespaces())
+	f.expect(apps, "OwnerSuspended: "+apps+" is suspended")
+	watchtest.Eventually(t, "tried again", func() bool { return s.askedFor("helmreleases") > 3 })
+	if f.Settled() {
+		t.Error("a list that fails for a moment is not waited for: what is suspended restarts")
+	}
+	watchtest.Eventually(t, "given up", func() bool {
+		f.later(patience)
+		return f.Settled()
+	})
+	if n := f.Refused(); n != 1 {
+		t.Errorf("%d watches are refused, want that of HelmReleases", n)
+	}
+	f.expectNow(release, "")
+	f.expectNow(apps, "OwnerSuspended: "+apps+" is suspended")
+	s.answer("helmreleases", 0)
+	f.expect(release, "OwnerSuspended: "+release+" is suspended")
+	watchtest.Eventually(t, "seen", func() bool { return f.Settled() && f.Refused() == 0 })
 }
 
 func TestOwnersOutsideTheScopeHoldNothing(t *testing.T) {

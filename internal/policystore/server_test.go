@@ -26,6 +26,8 @@ type apiServer struct {
 	mu        sync.Mutex
 	version   int
 	installed bool
+	broken    bool // a policy is stored that cannot be decoded
+	asked     int
 	forbidden map[string]bool // namespaces
 	policies  map[policy.Name]*v1alpha1.ReloadPolicy
 	watchers  map[chan event]string // namespace, empty for all
@@ -56,8 +58,15 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	streamed := r.URL.Query().Get("sendInitialEvents") == "true"
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 	switch {
+	case s.broken && streamed:
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": "ADDED", "object": undecodable()})
+	case s.broken:
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.ReloadPolicyKind + "List", "items": []any{undecodable()},
+		})
 	case s.forbidden[namespace]:
 		status := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource(resource).GroupResource(), "", nil).Status()
 		w.WriteHeader(http.StatusForbidden)
@@ -89,6 +98,14 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		stream(w, r, events)
 		s.mu.Lock()
+	}
+}
+
+// undecodable is a policy that another version has written.
+func undecodable() map[string]any {
+	return map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.ReloadPolicyKind,
+		"metadata": map[string]any{"namespace": "apps", "name": "bad"}, "spec": map[string]any{"suspend": "perhaps"},
 	}
 }
 

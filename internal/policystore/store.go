@@ -5,6 +5,7 @@ package policystore
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,8 @@ const (
 	// whileRefused tells the log what follows where policies may not be watched. It holds up nothing: there need be none.
 	whileRefused = "ReloadPolicies that were not seen before govern nothing: annotations and flags alone say what is restarted, " +
 		"also of what a suspended policy is to hold; allow to list and watch them"
+	// patience is how long a first list that fails holds up the controller: policies that cannot be read must not for ever.
+	patience = time.Minute
 )
 
 // Options are what a Store needs.
@@ -35,6 +38,8 @@ type Options struct {
 	NoCrossNamespaceRefs bool
 	// Client makes a client for watches of a kind that the scheme knows.
 	Client func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)
+	// Now is the controller's clock.
+	Now func() time.Time
 	// Changed is told of every policy that is there from now on (before is nil), that is another (its spec changed, or it
 	// was marked to be deleted), or that is gone (after is nil), also where their API comes or goes. If only annotations
 	// changed, before and after are the same pointer. It is not told of a change of nothing but the status, and must not
@@ -82,6 +87,7 @@ func New(options Options) (*Store, error) {
 	informers, err := watch.New(options.Log, options.Scope.With(options.Namespace), watch.Resource{
 		Name: resource, Client: client, Codec: runtime.NewParameterCodec(scheme), Object: &v1alpha1.ReloadPolicy{},
 		Keep: keep(options.reach()), Served: s.setServed, WhileRefused: whileRefused,
+		Patience: patience, Now: options.Now,
 	}, s)
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)

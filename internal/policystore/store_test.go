@@ -31,18 +31,33 @@ type fixture struct {
 	t *testing.T
 
 	mu   sync.Mutex
+	now  time.Time
 	told []string
 }
 
 func newFixture(t *testing.T, scope watch.Scope, client func(schema.GroupVersionKind, *runtime.Scheme) (rest.Interface, error)) *fixture {
 	t.Helper()
-	f := &fixture{t: t}
-	store, err := New(Options{Log: logr.Discard(), Scope: scope, Namespace: system, Client: client, Changed: f.changed})
+	f := &fixture{t: t, now: created}
+	store, err := New(Options{
+		Log: logr.Discard(), Scope: scope, Namespace: system, Client: client, Now: f.clock, Changed: f.changed,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.Store = store
 	return f
+}
+
+func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+func (f *fixture) later(by time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(by)
 }
 
 // holding is a store that watches nothing, and knows of these policies.

@@ -15,12 +15,19 @@ import (
 // start runs a store that fills from an API server until the test ends.
 func start(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
 	t.Helper()
+	f := run(t, s, scope)
+	watchtest.Eventually(t, "settled", f.Settled)
+	return f
+}
+
+// run is start without waiting for anything.
+func run(t *testing.T, s *apiServer, scope watch.Scope) *fixture {
+	t.Helper()
 	f := newFixture(t, scope, s.host.Client)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	watchtest.Eventually(t, "settled", f.Settled)
 	return f
 }
 
@@ -118,4 +125,28 @@ func TestAListOfNamespaces(t *testing.T) {
 	watchtest.Eventually(t, "refused", func() bool { return f.Refused() == 2 })
 	f.governs("apps/a") // what was seen last is the best there is
 	f.tells()
+}
+
+// One policy that cannot be decoded keeps the list from being read, and the controller from its work for a while only.
+func TestAPolicyThatCannotBeDecodedHoldsUpNothingForEver(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	s.broken = true
+	s.set(newPolicy("apps", "a"))
+	f := run(t, s, watch.AllNamespaces())
+	watchtest.Eventually(t, "tried again", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.asked > 3 })
+	if f.Settled() || f.Refused() != 0 {
+		t.Errorf("settled %v, refused %d, although it may pass", f.Settled(), f.Refused())
+	}
+	watchtest.Eventually(t, "given up", func() bool {
+		f.later(patience)
+		return f.Settled()
+	})
+	f.governs("")
+	if f.Refused() != 1 {
+		t.Errorf("refused %d, want one", f.Refused())
+	}
+	s.change(func() { s.broken = false })
+	f.tells("+apps/a")
+	watchtest.Eventually(t, "seen", func() bool { return f.Settled() && f.Refused() == 0 })
 }

@@ -3,6 +3,8 @@ package watch
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,7 +12,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// failsLong is how long a watch may fail until it counts as refused.
+// failsLong is how long a watch may fail until it counts as refused, unless its resource says otherwise.
 const failsLong = time.Minute
 
 // request is what the API server was asked for.
@@ -32,6 +34,8 @@ type failure struct {
 	err error
 	// since is when that began.
 	since time.Time
+	// reached is since when the API server has been there to answer, zero while it is not.
+	reached time.Time
 	// watch is whether watches fail: that a list succeeds does not end it then.
 	watch bool
 }
@@ -50,6 +54,12 @@ func (i *informer) fails(by request, err error) {
 	}
 	i.failure.err = err
 	i.failure.watch = i.failure.watch || by != listing
+	switch {
+	case unreachable(err):
+		i.failure.reached = time.Time{}
+	case i.failure.reached.IsZero():
+		i.failure.reached = now
+	}
 }
 
 // succeeds notes that the API server has answered a request. The lock is held.
@@ -73,14 +83,41 @@ func triedAsItWas(err error) bool {
 	return utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err)
 }
 
+// unreachable reports whether it was not the API server that has answered, or one that is about to start or end: that says
+// nothing of the resource.
+func unreachable(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && (status.ErrStatus.Code == http.StatusBadGateway || apierrors.IsServiceUnavailable(err))
+}
+
 // complaint is why the resource cannot be seen as it is: the API server refuses that, or has failed for long. It is nil if
 // it can be, or may be in a moment.
 func (i *informer) complaint() error {
+	bound := failsLong
+	if i.resource.Patience > 0 {
+		bound = i.resource.Patience
+	}
 	now := i.resource.now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.failure != nil && now.Sub(i.failure.since) >= failsLong && (i.refused == nil || apierrors.IsNotFound(i.refused)) {
+	if i.failure != nil && now.Sub(i.failure.since) >= bound && (i.refused == nil || apierrors.IsNotFound(i.refused)) {
 		return i.failure.err
 	}
 	return i.refused
+}
+
+// settled reports whether there is nothing to wait for: the first list has come, is refused, or has failed for longer than
+// the patience with the resource.
+func (i *informer) settled() bool {
+	if i.handled.HasSynced() || i.refusal() != nil {
+		return true
+	}
+	now := i.resource.now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.resource.Patience > 0 && i.failure != nil && !i.failure.reached.IsZero() &&
+		now.Sub(i.failure.reached) >= i.resource.Patience
 }

@@ -215,3 +215,67 @@ func TestALongFailureForgetsNothing(t *testing.T) {
 		t.Errorf("refused %d: %v", n, fmt.Sprint(i.Refusals()))
 	}
 }
+
+// What has patience is waited for as long as that lasts, beginning with the first answer: a server that is not there says
+// nothing of it.
+func TestPatienceWithAFirstList(t *testing.T) {
+	const patience = 5 * time.Minute
+	away, proxied := apierrors.NewServiceUnavailable("starting"), apierrors.NewGenericServerResponse(
+		http.StatusBadGateway, "list", schema.GroupResource{}, "", "", 0, true)
+	for name, tc := range map[string]struct {
+		patience time.Duration
+		failures []error
+		settled  bool
+	}{
+		"an error":                             {patience, []error{errBroken, errBroken}, true},
+		"the storage is not ready":             {patience, []error{errTooMany, errTooMany}, true},
+		"what cannot be decoded":               {patience, []error{errors.New("soon is no duration")}, true},
+		"without patience":                     {0, []error{errBroken, errBroken}, false},
+		"no failure":                           {patience, nil, false},
+		"nobody answers":                       {patience, []error{errRefused, errRefused}, false},
+		"its server is away":                   {patience, []error{away}, false},
+		"a proxy answers":                      {patience, []error{proxied}, false},
+		"it answers, and is away in the end":   {patience, []error{errBroken, errRefused}, false},
+		"nobody answers first, then an error":  {patience, []error{errRefused, errBroken}, true},
+		"it was away in between, and is there": {patience, []error{errBroken, away, errBroken}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := newClock()
+			i, _ := unstarted(t, Resource{Now: now.Now, Patience: tc.patience})
+			for n, err := range tc.failures {
+				i.answered(listing, err)
+				if n < len(tc.failures)-1 {
+					now.move(patience - time.Nanosecond)
+				}
+			}
+			if now.move(patience - time.Nanosecond); i.settled() && len(tc.failures) < 2 {
+				t.Error("the patience has ended too early")
+			}
+			if now.move(time.Nanosecond); i.settled() != tc.settled {
+				t.Errorf("settled %t, want %t", i.settled(), tc.settled)
+			}
+			if i.current() {
+				t.Error("what was never listed is known")
+			}
+		})
+	}
+}
+
+// A resource that fails from the start holds up nothing for ever, and is seen once it does not.
+func TestAFirstListThatFails(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.set("a", "one", "1")
+	s.answer("a", http.StatusInternalServerError, nil)
+	now := newClock()
+	i, told := startWith(t, s, func(r *Resource) { r.Now, r.Patience = now.Now, 5*time.Minute }, "a")
+	eventually(t, "given up", func() bool {
+		now.move(time.Minute)
+		return i.Settled()
+	})
+	if _, known := content(i, "a", "one"); known || len(i.Refusals()) != 1 {
+		t.Errorf("known %t, refusals %v", known, i.Refusals())
+	}
+	s.answer("a", 0, nil)
+	eventually(t, "seen", func() bool { return told.has("added one=1 initial") && i.Settled() && len(i.Refusals()) == 0 })
+}

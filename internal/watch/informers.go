@@ -39,6 +39,9 @@ type Resource struct {
 	// to watch them before it says so. While the server that serves them is away, or whatever is in the way of their first
 	// list, they are not known.
 	Optional bool
+	// Patience is how long the first list may fail until nobody waits for it any more: until it succeeds the resource is not
+	// known then, as if it were refused. While the API server cannot be reached that does not count. Zero is to wait for ever.
+	Patience time.Duration
 	// Now is the controller's clock; nil for the system's.
 	Now func() time.Time
 	// Indexers find kept objects.
@@ -180,19 +183,19 @@ func (i *Informers) Len() int {
 	return n
 }
 
-// Settled reports whether the API server has answered for every namespace, be it that it refuses: then everything that
-// can be known is known, and handlers were told of it.
+// Settled reports whether the API server has answered for every namespace, be it that it refuses, or has failed for longer
+// than the patience with the resource: then everything that can be known is known, and handlers were told of it.
 func (i *Informers) Settled() bool {
 	for _, informer := range i.byNamespace {
-		if !informer.handled.HasSynced() && informer.refusal() == nil {
+		if !informer.settled() {
 			return false
 		}
 	}
 	return true
 }
 
-// Refusals are the errors by which the API server refuses the watch, or has failed for more than a minute, by
-// namespace; of the whole cluster under "".
+// Refusals are the errors by which the API server refuses the watch, or has failed for long (the patience with the
+// resource, or else a minute), by namespace; of the whole cluster under "".
 func (i *Informers) Refusals() map[string]error {
 	refusals := map[string]error{}
 	for namespace, informer := range i.byNamespace {
