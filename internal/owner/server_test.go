@@ -150,14 +150,6 @@ func (s *apiServer) watched() bool {
 	return len(resources) == len(kinds())
 }
 
-// uninstall deletes all objects, and serves none of the kinds from now on.
-func (s *apiServer) uninstall() {
-	for key := range maps.Clone(s.objects) {
-		s.remove(key)
-	}
-	s.withdraw()
-}
-
 // withdraw serves none of the kinds from now on, and tells of nothing.
 func (s *apiServer) withdraw() {
 	s.mu.Lock()

@@ -52,12 +52,14 @@ type Store struct {
 	mu sync.Mutex
 	// since is when the owners that are reconciling were first seen to be.
 	since map[plan.Owner]time.Time
+	// absent are the kinds that the API server does not serve, as far as it has said. What is kept of them counts for nothing.
+	absent map[string]bool
 }
 
 // New prepares a store. It fills with Run, as far as the APIs are served; one that is not is looked for about every 20
 // seconds, one that goes takes what was known with it.
 func New(options Options) (*Store, error) {
-	s := &Store{Group: watch.Group{}, options: options, since: map[plan.Owner]time.Time{}}
+	s := &Store{Group: watch.Group{}, options: options, since: map[plan.Owner]time.Time{}, absent: map[string]bool{}}
 	scheme := newScheme()
 	codec := runtime.NewParameterCodec(scheme)
 	for _, k := range kinds() {
@@ -68,6 +70,7 @@ func New(options Options) (*Store, error) {
 		informers, err := watch.New(options.Log, options.Scope, watch.Resource{
 			Name: k.resource, Client: client, Codec: codec, Object: &fluxObject{}, Keep: keep(k.name),
 			Indexers: cache.Indexers{byOwner: indexByOwner}, Patience: patience, Now: options.Now, WhileRefused: whileRefused,
+			Served: func(served bool) { s.setServed(k.name, served) },
 		}, s)
 		if err != nil {
 			return nil, fmt.Errorf("preparing owners of kind %s: %w", k.name, err)
@@ -91,8 +94,9 @@ func indexByOwner(kept any) ([]string, error) {
 
 // Hold returns what holds a workload that these objects apply, nil if nothing does: one of them, or of those that apply
 // them, is suspended, or has been reconciling for less than the timeout. An owner that does not exist holds nothing:
-// labels are copied, and other clusters are applied to from afar. Nor does one that cannot be seen, for want of
-// permissions or because its namespace is not watched.
+// labels are copied, and other clusters are applied to from afar. Nor does one that was never seen, for want of
+// permissions or because its namespace is not watched, nor one whose kind is not served. While it is only forbidden to watch
+// them, or that fails, those that were seen last hold as they did: what was suspended must not restart for that.
 func (s *Store) Hold(owners []plan.Owner, now time.Time) *plan.Hold {
 	var hold *plan.Hold
 	for _, o := range s.chain(owners) {
@@ -154,18 +158,45 @@ func (s *Store) chain(owners []plan.Owner) []*object {
 	return chain
 }
 
-// get returns what is known of an owner; nil if there is none, or none that can be seen.
+// get returns what was seen last of an owner; nil if there is none, none was seen, or its kind is not served.
 func (s *Store) get(name plan.Owner) *object {
 	informers, watched := s.Group[name.Kind]
-	if !watched {
+	if !watched || !s.served(name.Kind) {
 		return nil
 	}
-	kept, exists, known := informers.Get(name.Namespace, name.Name)
-	o, ok := kept.(*object)
-	if !exists || !known || !ok {
-		return nil
-	}
+	kept, _ := informers.Kept(name.Namespace, name.Name)
+	o, _ := kept.(*object)
 	return o
+}
+
+func (s *Store) served(kind string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.absent[kind]
+}
+
+// setServed notes whether the API server serves a kind. If that is another answer than before, all that is kept of the kind
+// holds nothing from now on, or does again until it is listed: that is told.
+func (s *Store) setServed(kind string, served bool) {
+	s.mu.Lock()
+	changes := s.absent[kind] == served
+	s.absent[kind] = !served
+	s.mu.Unlock()
+	switch {
+	case !changes:
+		return
+	case served:
+		s.options.Log.Info("the API server serves the kind: its objects hold restarts while they are suspended or reconciling", "kind", kind)
+	default:
+		s.options.Log.Info("the API server does not serve the kind: none of its objects holds restarts until it does", "kind", kind)
+	}
+	var names []plan.Owner
+	for _, kept := range s.Group[kind].All() {
+		if o, ok := kept.(*object); ok {
+			names = append(names, o.name)
+		}
+	}
+	s.tell(names...)
 }
 
 // began is when an object that is reconciling was first seen to be.
@@ -227,10 +258,13 @@ func (s *Store) Deleted(kept any) {
 	s.tell(o.name)
 }
 
-// tell tells of an owner and of all that it applies, and that these apply.
-func (s *Store) tell(name plan.Owner) {
-	met := map[plan.Owner]bool{name: true}
-	for next := []plan.Owner{name}; len(next) > 0; next = next[1:] {
+// tell tells of owners and of all that they apply, and that these apply, of each once.
+func (s *Store) tell(names ...plan.Owner) {
+	met := map[plan.Owner]bool{}
+	for _, name := range names {
+		met[name] = true
+	}
+	for next := names; len(next) > 0; next = next[1:] {
 		s.options.Changed(next[0])
 		for _, informers := range s.Group {
 			for _, kept := range informers.ByIndex(byOwner, next[0].String()) {

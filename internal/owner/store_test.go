@@ -252,9 +252,11 @@ func TestKindsComeAndGo(t *testing.T) {
 	f.tellsOf(release)
 
 	watchtest.Eventually(t, "watched", s.watched)
-	s.uninstall()
+	s.remove(release)
 	f.expect(release, "")
 	f.tellsOf(release)
+	s.withdraw()
+	watchtest.Eventually(t, "noticed", func() bool { return !f.served("HelmRelease") })
 	s.set(release, "", done)
 	s.install()
 	watchtest.Eventually(t, "served again", func() bool { _, found := f.Ref(named(release)); return found })
@@ -264,6 +266,52 @@ func TestKindsComeAndGo(t *testing.T) {
 	f.expect(release, "OwnerSuspended: "+release+" is suspended")
 	s.withdraw()
 	f.expect(release, "")
+}
+
+// An API that goes while its watch is lost tells of no deletion: what its objects held is free all the same.
+func TestWhatAKindHeldIsToldWhenItGoes(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	s.install()
+	s.set(apps, "", held)
+	s.set(root, apps, done)
+	s.set(release, root, done)
+	f := start(t, s, watch.AllNamespaces())
+	f.expectNow(release, "OwnerSuspended: "+apps+" is suspended")
+	watchtest.Eventually(t, "watched", s.watched)
+	f.mu.Lock()
+	f.told = nil
+	f.mu.Unlock()
+	s.withdraw()
+	watchtest.Eventually(t, "told", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return slices.Contains(f.told, apps) && slices.Contains(f.told, root) && slices.Contains(f.told, release)
+	})
+	f.expect(release, "")
+}
+
+// What was suspended must not restart because the API server forbids to see that for a moment.
+func TestWhatIsForbiddenStaysAsItWasSeen(t *testing.T) {
+	for _, code := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusInternalServerError} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t)
+			s.install()
+			s.set(release, "", held)
+			f := start(t, s, watch.AllNamespaces())
+			watchtest.Eventually(t, "watched", s.watched)
+			s.answer("helmreleases", code)
+			watchtest.Eventually(t, "refused", func() bool {
+				f.later(patience)
+				return f.Refused() == 1
+			})
+			f.expectNow(release, "OwnerSuspended: "+release+" is suspended")
+			s.set(release, "", done)
+			s.answer("helmreleases", 0)
+			f.expect(release, "")
+		})
+	}
 }
 
 // A kind that cannot be listed, since a version is gone that some are stored in, holds up the controller for a while only.

@@ -137,6 +137,17 @@ func (i *Informers) Get(namespace, name string) (object any, exists, known bool)
 	return object, exists, err == nil
 }
 
+// Kept returns what is kept of an object, also while the API server does not let us see it: what was seen last. Outside the
+// scope there is nothing.
+func (i *Informers) Kept(namespace, name string) (object any, exists bool) {
+	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
+	if !watched || !i.scope.Includes(namespace) {
+		return nil, false
+	}
+	object, exists, err := informer.shared.GetIndexer().GetByKey(cache.NewObjectName(namespace, name).String())
+	return object, exists && err == nil
+}
+
 // Absent reports whether nothing of an optional resource exists in a namespace, since its API is not served now.
 func (i *Informers) Absent(namespace string) bool {
 	informer, watched := i.byNamespace[i.scope.watchOf(namespace)]
