@@ -18,7 +18,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 )
 
-// pageSize bounds what one list of pods holds in memory.
+// pageSize bounds how many full objects a list holds in memory at a time.
 const pageSize = 500
 
 // Rollout asks the API server for a workload's pods, then their revisions, then the workload itself, each consistent:
@@ -51,8 +51,16 @@ func (s *Store) Rollout(ctx context.Context, name ledger.Workload) (*plan.Rollou
 	return rollout(live, pods, revisions), nil
 }
 
+// candidate is what is kept of an active pod until the revisions tell whether it is the workload's.
+type candidate struct {
+	pod plan.Pod
+	// controller is the UID that its controller reference names, hash its label controller-revision-hash.
+	controller types.UID
+	hash       string
+}
+
 // rollout joins what was read.
-func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.Rollout {
+func rollout(live plan.Workload, pods []candidate, revisions []Revision) *plan.Rollout {
 	r := &plan.Rollout{Workload: live}
 	known := map[types.UID]bool{}
 	var present Revision
@@ -65,15 +73,12 @@ func rollout(live plan.Workload, pods []corev1.Pod, revisions []Revision) *plan.
 	if present.Owner != "" {
 		r.Born = present.Created.UTC()
 	}
-	for i := range pods {
-		pod := &pods[i]
-		controller := metav1.GetControllerOfNoCopy(pod)
-		if controller == nil || !known[controller.UID] || !active(pod) {
+	for _, c := range pods {
+		if !known[c.controller] {
 			continue
 		}
-		current := controller.UID == present.Owner &&
-			(present.Hash == "" || pod.Labels[appsv1.ControllerRevisionHashLabelKey] == present.Hash)
-		observed := observePod(pod, current)
+		observed := c.pod
+		observed.Current = c.controller == present.Owner && (present.Hash == "" || c.hash == present.Hash)
 		if byMark(live, observed) {
 			observed.Value = live.Value
 		}
@@ -100,15 +105,23 @@ func (s *Store) owner(name ledger.Workload) (Owner, error) {
 	return Owner{Namespace: name.Namespace, UID: o.observed.UID, Selector: selector}, nil
 }
 
-func (s *Store) pods(ctx context.Context, owner Owner) ([]corev1.Pod, error) {
-	var pods []corev1.Pod
+// pods asks for the active pods that may be the owner's. A workload may have thousands: of each page, only what is needed
+// outlives it.
+func (s *Store) pods(ctx context.Context, owner Owner) ([]candidate, error) {
+	var pods []candidate
 	next := ""
 	for {
 		page := &corev1.PodList{}
 		if err := owner.list(ctx, s.options.Reader, page, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, fmt.Errorf("listing pods: %w", err)
 		}
-		pods = append(pods, page.Items...)
+		for i := range page.Items {
+			pod := &page.Items[i]
+			if controller := metav1.GetControllerOfNoCopy(pod); controller != nil && active(pod) {
+				hash := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+				pods = append(pods, candidate{pod: observePod(pod), controller: controller.UID, hash: hash})
+			}
+		}
 		if next = page.Continue; next == "" {
 			return pods, nil
 		}
@@ -120,9 +133,10 @@ func active(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded
 }
 
-func observePod(pod *corev1.Pod, current bool) plan.Pod {
+// observePod keeps what a decision needs of a pod, but for whether it is of the present revision.
+func observePod(pod *corev1.Pod) plan.Pod {
 	observed := plan.Pod{
-		Name: pod.Name, UID: pod.UID, Created: pod.CreationTimestamp.UTC(), Current: current,
+		Name: pod.Name, UID: pod.UID, Created: pod.CreationTimestamp.UTC(),
 		Value: pod.Annotations[v1alpha1.ConfigDigestAnnotation],
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

@@ -32,6 +32,7 @@ import (
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/selection"
 	"github.com/flux-reloader/reloader/internal/watch"
+	"github.com/flux-reloader/reloader/internal/watch/watchtest"
 )
 
 func running(at time.Time) corev1.ContainerStatus {
@@ -73,7 +74,7 @@ func TestStarts(t *testing.T) {
 				Spec:   corev1.PodSpec{Containers: make([]corev1.Container, test.containers)},
 				Status: corev1.PodStatus{InitContainerStatuses: test.inits, ContainerStatuses: test.apps},
 			}
-			got := observePod(pod, true)
+			got := observePod(pod)
 			if !got.FirstStart.Equal(test.first) || !got.LastStart.Equal(test.last) {
 				t.Errorf("first %s, last %s; want %s, %s", got.FirstStart, got.LastStart, test.first, test.last)
 			}
@@ -251,5 +252,50 @@ func TestRolloutOfManyPods(t *testing.T) {
 	}
 	if !strings.HasPrefix(got.Pods[0].Name, "web-") || !got.Pods[0].Current {
 		t.Errorf("pod %+v", got.Pods[0])
+	}
+}
+
+// Of full pods, none outlives the page it came with.
+func TestPodsAreNotHeld(t *testing.T) {
+	const planted = "planted-in-a-full-pod"
+	d := web()
+	rs := replicaSet("only", "1", clock, d)
+	objects := []client.Object{d, rs}
+	for i := range pageSize + 1 {
+		p := pod(fmt.Sprintf("web-%d", i), clock, rs)
+		p.Labels["note"], p.Annotations = planted, map[string]string{"note": planted}
+		p.Spec.Containers = []corev1.Container{{Name: "app", Args: []string{planted}}}
+		p.Status.Message = planted
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ImageID: planted}}
+		objects = append(objects, p)
+	}
+	for _, none := range []string{"lonely", "ended"} { // what is known at once to be nobody's, or no more
+		p := pod(none, clock, nil)
+		if none == "ended" {
+			p = pod(none, clock, rs)
+			p.Status.Phase = corev1.PodSucceeded
+		}
+		objects = append(objects, p)
+	}
+	s := newStore(t, objects...)
+	s.options.Reader = interceptor.NewClient(s.options.Reader.(client.WithWatch), interceptor.Funcs{List: paged})
+	held, err := s.pods(t.Context(), ownerOf(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := watchtest.Texts(held)
+	for _, text := range watchtest.Holding(texts, planted) {
+		t.Fatalf("%s of a full pod is held", text.Path)
+	}
+	found := map[string]bool{}
+	for _, text := range texts {
+		found[text.Text] = true
+	}
+	for name, want := range map[string]bool{
+		"web-0": true, fmt.Sprintf("web-%d", pageSize): true, string(rs.UID): true, "lonely": false, "ended": false,
+	} {
+		if found[name] != want {
+			t.Errorf("%q is held: %t, want %t", name, found[name], want)
+		}
 	}
 }
