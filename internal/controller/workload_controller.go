@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/flux-reloader/reloader/internal/digest"
@@ -178,8 +179,9 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 		SettlingSince: t.settling,
 		Look:          t.asked(w),
 	}
+	known := known{sources: r.sources, entry: in.Entry, seen: map[reference.Source]plan.Source{}}
 	if inScope {
-		in.Selection = r.selects(w, in.Entry, t.governing)
+		in.Selection = r.selects(w, known, t.governing)
 	}
 	in.Policy = r.policyFor(in.Selection.Asked, t.governing)
 	if in.Selection.Selected {
@@ -189,7 +191,7 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 		r.holds.forget(w.Workload)
 	}
 	for _, use := range in.Selection.Uses {
-		in.Sources[use.Source] = r.sources.Get(use.Source)
+		in.Sources[use.Source] = known.get(use.Source)
 	}
 	if in.Entry == nil {
 		in.Predecessor = r.ledger.Named(w.Workload)
@@ -197,19 +199,55 @@ func (r *Reconciler) input(w plan.Workload, t *track, now time.Time, inScope boo
 	return in
 }
 
-// known is what selection knows of sources: those that are there, and those that are on the workload's record. A source
-// that is gone, or cannot be seen, counts as it did when it was recorded, so that it is compared if it comes back.
+// sources are those of a source.Store.
+type sources interface {
+	Get(source reference.Source) plan.Source
+	Marks(source reference.Source) (marks selection.Marks, known bool)
+	Labels(source reference.Source) (set labels.Set, known bool)
+	Names(kind reference.Kind, namespace string) []string
+}
+
+// known is what one decision knows of sources: those that are there, and those that are on the workload's record. A source
+// that is gone, or cannot be seen, counts as it did when it was recorded, so that it is compared if it comes back. One that
+// was never recorded counts while its marks and labels cannot be seen, and as unknown, so that the decision waits for them.
 type known struct {
-	sources *source.Store
+	sources sources
 	entry   *ledger.Entry
+	// seen is what was observed of sources. Each is looked at once: selection and decision go by the same.
+	seen map[reference.Source]plan.Source
+}
+
+// get returns what was observed of a source.
+func (k known) get(source reference.Source) plan.Source {
+	observed, found := k.seen[source]
+	if !found {
+		observed = k.sources.Get(source)
+		k.seen[source] = observed
+	}
+	return observed
 }
 
 // Marks implements selection.Sources.
 func (k known) Marks(source reference.Source) selection.Marks {
-	if k.sources.Get(source).State != plan.Present && k.recorded(source) {
+	observed := k.get(source) // first: the informers' store, which has the marks, is ahead of it
+	marks, known := k.sources.Marks(source)
+	if k.countsUnseen(source, observed, known) {
 		return selection.Marks{Matched: true}
 	}
-	return k.sources.Marks(source)
+	return marks
+}
+
+// countsUnseen reports whether a source counts whatever its marks and labels are. Known is whether those are.
+func (k known) countsUnseen(source reference.Source, observed plan.Source, known bool) bool {
+	switch {
+	case observed.State != plan.Present && k.recorded(source):
+		return true
+	case known, observed.State == plan.Absent:
+		return false
+	default:
+		k.seen[source] = plan.Source{State: plan.Unknown} // also if it was seen before the watch was refused
+		return true
+	}
 }
 
 // Names implements selection.Sources.

@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/flux-reloader/reloader/api/v1alpha1"
-	"github.com/flux-reloader/reloader/internal/ledger"
 	"github.com/flux-reloader/reloader/internal/notify"
 	"github.com/flux-reloader/reloader/internal/plan"
 	"github.com/flux-reloader/reloader/internal/policy"
@@ -33,12 +32,11 @@ func (w *watches) governing(of plan.Workload) (governing *policy.Policy, shadowe
 }
 
 // selects says which sources restart a workload, by its annotations and by what governs it.
-func (r *Reconciler) selects(w plan.Workload, entry *ledger.Entry, governing *policy.Policy) selection.Result {
+func (r *Reconciler) selects(w plan.Workload, known known, governing *policy.Policy) selection.Result {
 	settings := r.options.Selection
 	if governing != nil {
 		settings = governing.Settings.Selection(settings)
 	}
-	known := known{r.sources, entry}
 	result := selection.Read(settings, w.Annotations, w.TemplateAnnotations).Select(w.Namespace, w.Uses, known)
 	if w.Restarts == plan.ByReplacement && !result.Asked {
 		// A Job that is made again does its work again: only an annotation of the Job itself asks for that.
@@ -52,10 +50,9 @@ func (r *Reconciler) selects(w plan.Workload, entry *ledger.Entry, governing *po
 
 // Matches implements policy.Matches.
 func (k known) Matches(source reference.Source, selector labels.Selector) bool {
-	if k.sources.Get(source).State != plan.Present && k.recorded(source) {
-		return true
-	}
-	return selector.Matches(k.sources.Labels(source))
+	observed := k.get(source)
+	set, known := k.sources.Labels(source)
+	return k.countsUnseen(source, observed, known) || selector.Matches(set)
 }
 
 // policyFor is how a workload is restarted: as its policy says, or else the flags.

@@ -56,8 +56,9 @@ func TestNoDataIsKept(t *testing.T) {
 		{Kind: reference.ConfigMap, Namespace: "apps", Name: "absent"}:   nil,
 		{Kind: "Lease", Namespace: "apps", Name: "tls"}:                  nil,
 	} {
-		if diff := cmp.Diff(want, store.Labels(source)); diff != "" {
-			t.Errorf("%s: labels (-want +got):\n%s", source, diff)
+		got, known := store.Labels(source)
+		if diff := cmp.Diff(want, got); diff != "" || !known {
+			t.Errorf("%s: known %t, labels (-want +got):\n%s", source, known, diff)
 		}
 	}
 	for _, kept := range []string{"tls", "settings", "uid-1", "2", "writer", "example.test/label=labelled"} {

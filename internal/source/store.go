@@ -149,22 +149,22 @@ func (s *Store) get(source reference.Source) (kept any, exists, known bool) {
 	return informers.Get(source.Namespace, source.Name)
 }
 
-// Marks returns what a source's annotations say; nothing for one that is not there, or not known.
-func (s *Store) Marks(source reference.Source) selection.Marks {
-	kept, _, _ := s.get(source)
+// Marks returns what a source's annotations say; nothing for one that is not there. Known is false if that cannot be told.
+func (s *Store) Marks(source reference.Source) (marks selection.Marks, known bool) {
+	kept, _, known := s.get(source)
 	if o, ok := kept.(*object); ok {
-		return o.marks
+		return o.marks, known
 	}
-	return selection.Marks{}
+	return selection.Marks{}, known
 }
 
-// Labels returns a source's labels; nil for one that has none, is not there, or not known.
-func (s *Store) Labels(source reference.Source) labels.Set {
-	kept, _, _ := s.get(source)
+// Labels returns a source's labels; nil for one that has none, or is not there. Known is false if that cannot be told.
+func (s *Store) Labels(source reference.Source) (set labels.Set, known bool) {
+	kept, _, known := s.get(source)
 	if o, ok := kept.(*object); ok {
-		return o.labels.Set()
+		return o.labels.Set(), known
 	}
-	return nil
+	return nil, known
 }
 
 // Names lists the names of the sources of a kind in a namespace.

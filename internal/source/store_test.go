@@ -405,8 +405,13 @@ func TestKindsThatAreLeftOut(t *testing.T) {
 	if got := store.Get(tls); got.State != plan.Absent {
 		t.Errorf("observed %+v", got)
 	}
-	if names, marks := store.Names(reference.Secret, "apps"), store.Marks(tls); len(names) != 0 || marks != (selection.Marks{}) {
-		t.Errorf("names %v, marks %+v", names, marks)
+	marks, marksKnown := store.Marks(tls)
+	set, labelsKnown := store.Labels(tls)
+	if names := store.Names(reference.Secret, "apps"); len(names) != 0 || marks != (selection.Marks{}) || set != nil {
+		t.Errorf("names %v, marks %+v, labels %v", names, marks, set)
+	}
+	if !marksKnown || !labelsKnown {
+		t.Errorf("marks known: %t, labels known: %t", marksKnown, labelsKnown)
 	}
 	settings.Kinds = []reference.Kind{"Route"}
 	if _, err := New(Options{Selection: settings}); !errors.Is(err, ErrKind) {
@@ -427,14 +432,20 @@ func TestForeignObjectsAreIgnored(t *testing.T) {
 	}
 }
 
-// Before the API server has said whether a source exists, it is neither present nor absent.
+// Before the API server has said whether a source exists, it is neither present nor absent, nor marked or not.
 func TestGetBeforeTheFirstList(t *testing.T) {
 	f := newFixture(t)
 	f.store.Added(f.object("1", data("a", "1"), f.now), watch.Initial)
 	for _, name := range []string{"tls", "other"} {
-		got := f.store.Get(reference.Source{Kind: reference.Secret, Namespace: "apps", Name: name})
-		if got.State != plan.Unknown {
+		source := reference.Source{Kind: reference.Secret, Namespace: "apps", Name: name}
+		if got := f.store.Get(source); got.State != plan.Unknown {
 			t.Errorf("%s: observed %+v", name, got)
+		}
+		if marks, known := f.store.Marks(source); known {
+			t.Errorf("%s: marks %+v are known", name, marks)
+		}
+		if set, known := f.store.Labels(source); known {
+			t.Errorf("%s: labels %v are known", name, set)
 		}
 	}
 	if f.store.Settled() {
