@@ -268,7 +268,7 @@ func (d *delivery) reissue() *x509.Certificate {
 	}
 	old := inSecret()
 	d.apply(registrySpace, d.manifest("certificate.yaml"))
-	g.Eventually(func() bool { return inSecret().SerialNumber.Cmp(old.SerialNumber) != 0 }).Should(BeTrue(), "another certificate")
+	g.Eventually(func() bool { return inSecret().SerialNumber.Cmp(old.SerialNumber) != 0 }).WithTimeout(slowly).Should(BeTrue(), "another certificate")
 	return inSecret()
 }
 

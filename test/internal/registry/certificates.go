@@ -38,11 +38,13 @@ func Mint(authority tls.Certificate, lifetime time.Duration) (certificate, key [
 		return nil, nil, fmt.Errorf("making a serial number: %w", err)
 	}
 	now := time.Now()
+	// Two thirds of its life are over: cert-manager renews it as soon as it has it back.
+	begin := now.Add(-max(time.Minute, 2*lifetime))
 	template := &x509.Certificate{
 		SerialNumber: number,
 		Subject:      pkix.Name{CommonName: Host},
 		DNSNames:     []string{Host},
-		NotBefore:    now.Add(-time.Minute),
+		NotBefore:    begin,
 		NotAfter:     now.Add(lifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
