@@ -36,6 +36,8 @@ type failure struct {
 	since time.Time
 	// reached is since when the API server has been there to answer, zero while it is not.
 	reached time.Time
+	// last is when it was asked last.
+	last time.Time
 	// watch is whether watches fail: that a list succeeds does not end it then.
 	watch bool
 }
@@ -52,7 +54,7 @@ func (i *informer) fails(by request, err error) {
 		i.failure = &failure{since: now}
 		i.log.Info("the watch fails; trying again until it does not", append([]any{"reason", err.Error()}, i.resource.whileRefused()...)...)
 	}
-	i.failure.err = err
+	i.failure.err, i.failure.last = err, now
 	i.failure.watch = i.failure.watch || by != listing
 	switch {
 	case unreachable(err):
@@ -110,14 +112,14 @@ func (i *informer) complaint() error {
 }
 
 // settled reports whether there is nothing to wait for: the first list has come, is refused, or has failed for longer than
-// the patience with the resource.
+// the patience with the resource. Time alone does not end that, but a try that fails: reflectors wait for a minute between
+// tries, and by the next one all may be well.
 func (i *informer) settled() bool {
 	if i.handled.HasSynced() || i.refusal() != nil {
 		return true
 	}
-	now := i.resource.now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.resource.Patience > 0 && i.failure != nil && !i.failure.reached.IsZero() &&
-		now.Sub(i.failure.reached) >= i.resource.Patience
+		i.failure.last.Sub(i.failure.reached) >= i.resource.Patience
 }

@@ -222,36 +222,37 @@ func TestPatienceWithAFirstList(t *testing.T) {
 	const patience = 5 * time.Minute
 	away, proxied := apierrors.NewServiceUnavailable("starting"), apierrors.NewGenericServerResponse(
 		http.StatusBadGateway, "list", schema.GroupResource{}, "", "", 0, true)
+	const early = patience - time.Nanosecond
+	broken := errors.New("soon is no duration")
 	for name, tc := range map[string]struct {
-		patience time.Duration
-		failures []error
-		settled  bool
+		patience, apart time.Duration
+		failures        []error
+		settled         bool
 	}{
-		"an error":                             {patience, []error{errBroken, errBroken}, true},
-		"the storage is not ready":             {patience, []error{errTooMany, errTooMany}, true},
-		"what cannot be decoded":               {patience, []error{errors.New("soon is no duration")}, true},
-		"without patience":                     {0, []error{errBroken, errBroken}, false},
-		"no failure":                           {patience, nil, false},
-		"nobody answers":                       {patience, []error{errRefused, errRefused}, false},
-		"its server is away":                   {patience, []error{away}, false},
-		"a proxy answers":                      {patience, []error{proxied}, false},
-		"it answers, and is away in the end":   {patience, []error{errBroken, errRefused}, false},
-		"nobody answers first, then an error":  {patience, []error{errRefused, errBroken}, true},
-		"it was away in between, and is there": {patience, []error{errBroken, away, errBroken}, true},
+		"an error":                              {patience, patience, []error{errBroken, errBroken}, true},
+		"an error, too early":                   {patience, early, []error{errBroken, errBroken}, false},
+		"an error, and no other try":            {patience, patience, []error{errBroken}, false},
+		"the storage is not ready":              {patience, patience, []error{errTooMany, errTooMany}, true},
+		"what cannot be decoded":                {patience, patience, []error{broken, broken}, true},
+		"without patience":                      {0, patience, []error{errBroken, errBroken}, false},
+		"no failure":                            {patience, patience, nil, false},
+		"nobody answers":                        {patience, patience, []error{errRefused, errRefused}, false},
+		"its server is away":                    {patience, patience, []error{away, away}, false},
+		"a proxy answers":                       {patience, patience, []error{proxied, proxied}, false},
+		"it answers, and is away in the end":    {patience, patience, []error{errBroken, errBroken, errRefused}, false},
+		"nobody answers first, then an error":   {patience, patience, []error{errRefused, errBroken}, false},
+		"nobody answers first, then errors":     {patience, patience, []error{errRefused, errBroken, errBroken}, true},
+		"it was away in between":                {patience, patience, []error{errBroken, away, errBroken}, false},
+		"it was away in between, and is broken": {patience, patience, []error{errBroken, away, errBroken, errBroken}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := newClock()
 			i, _ := unstarted(t, Resource{Now: now.Now, Patience: tc.patience})
-			for n, err := range tc.failures {
+			for _, err := range tc.failures {
 				i.answered(listing, err)
-				if n < len(tc.failures)-1 {
-					now.move(patience - time.Nanosecond)
-				}
+				now.move(tc.apart)
 			}
-			if now.move(patience - time.Nanosecond); i.settled() && len(tc.failures) < 2 {
-				t.Error("the patience has ended too early")
-			}
-			if now.move(time.Nanosecond); i.settled() != tc.settled {
+			if i.settled() != tc.settled {
 				t.Errorf("settled %t, want %t", i.settled(), tc.settled)
 			}
 			if i.current() {

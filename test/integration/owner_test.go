@@ -186,8 +186,8 @@ func TestFluxComesAndGoes(t *testing.T) {
 
 	w.installFlux()
 	w.owner(kustomizationKind(), "apps", nil)
-	g.Eventually(func() []map[string]any { return c.lines("the API server allows the watch again") }).
-		WithTimeout(refusalTimeout).Should(ContainElement(HaveKeyWithValue("resource", "kustomizations")))
+	g.Eventually(func() []map[string]any { return c.lines("the API server serves the kind: its objects hold restarts while they are suspended or reconciling") }).
+		WithTimeout(refusalTimeout).Should(ContainElement(HaveKeyWithValue("kind", "Kustomization")))
 	owner.suspend(true)
 	c.awaitVerdict(w, "web", "OwnerSuspended", 0)
 	w.setConfigMap("settings", "key", "2")
