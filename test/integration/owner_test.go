@@ -186,7 +186,8 @@ func TestFluxComesAndGoes(t *testing.T) {
 
 	w.installFlux()
 	w.owner(kustomizationKind(), "apps", nil)
-	g.Eventually(func() []map[string]any { return c.lines("the API server serves the kind: its objects hold restarts while they are suspended or reconciling") }).
+	const served = "the API server serves the kind: its objects hold restarts while they are suspended or reconciling"
+	g.Eventually(func() []map[string]any { return c.lines(served) }).
 		WithTimeout(refusalTimeout).Should(ContainElement(HaveKeyWithValue("kind", "Kustomization")))
 	owner.suspend(true)
 	c.awaitVerdict(w, "web", "OwnerSuspended", 0)
